@@ -1,0 +1,5 @@
+"""The executable specification of torch.nn.RNN: a NumPy reference and a parity suite."""
+
+from rnn_ref.functional import Gradients, rnn, rnn_backward
+
+__all__ = ["Gradients", "rnn", "rnn_backward"]

@@ -1,0 +1,291 @@
+"""Numbers that carry how far a correct computation may be from them.
+
+A `Bounded` array holds, in float64, the value of an exact computation as the check
+itself computes it and, beside each element, a rigorous bound on the distance between it
+and what any correct subject may have stored there (running error analysis: Higham,
+Accuracy and Stability of Numerical Algorithms, 2nd ed., section 3.3). It stands in for
+an array in NumPy's operators, so that the reference's own lines derive the bounds.
+
+What is assumed of a subject: sums of products and biases in some order; each product
+and addition rounded once, or fused; gradual underflow; a tanh of stated accuracy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+CHECK = 2.0**-53
+"""The unit roundoff of float64, in which the values and the bounds are computed."""
+
+CHECK_TANH = 4.0
+"""How many CHECK np.tanh may be off in float64, relatively; `tests` measure at most 2."""
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """How a subject rounds: a standard model of its arithmetic (Higham, section 2.2).
+
+    `u` is the unit roundoff of stored numbers, `ua` that of sums while they accumulate,
+    `eta` the smallest subnormal, `largest` the largest finite number, and `tanh` the
+    relative error of the subject's tanh in units of u. Libraries of 1 to 3 are common
+    (1.25 was measured for torch on CPU); 4 is the default that a subject is held to.
+    """
+
+    u: float
+    ua: float
+    eta: float
+    largest: float
+    tanh: float = 4.0
+
+
+ROUNDING = {
+    "float64": Rounding(2.0**-53, 2.0**-53, 2.0**-1074, (2 - 2.0**-52) * 2.0**1023),
+    "float32": Rounding(2.0**-24, 2.0**-24, 2.0**-149, (2 - 2.0**-23) * 2.0**127),
+    "bfloat16": Rounding(2.0**-8, 2.0**-24, 2.0**-133, (2 - 2.0**-7) * 2.0**127),
+    "float16": Rounding(2.0**-11, 2.0**-24, 2.0**-24, (2 - 2.0**-10) * 2.0**15),
+}
+"""The rounding models by dtype; sums of 16-bit numbers are accumulated in float32."""
+
+
+def gamma(k: float, u: float) -> float:
+    """k u / (1 - k u), the most that k roundings change a number (Higham, lemma 3.1)."""
+    return k * u / (1 - k * u) if k * u < 1 else np.inf
+
+
+class Bounded(NDArrayOperatorsMixin):
+    """An array of numbers with their bounds: stored numbers, or sums not yet used.
+
+    A stored number has `value` and `error`: a correct subject's number is within `error`
+    of `value`. A sum that is not yet used also has `magnitude`, the sum of its terms'
+    absolute values, each at its largest, and `terms`, how many there are. Its rounding
+    is charged once, when something other than a sum uses it (`stored`): k terms meet
+    at most k roundings each, whatever the order of summation. An infinite error says
+    that anything may come, as where a partial sum may overflow.
+
+    `whole` says that every value is a whole number, known exactly. Sums of products of
+    those are exact in every order while their magnitude stays within 1/u.
+    """
+
+    def __init__(
+        self,
+        value: Any,
+        error: Any = None,
+        *,
+        rounding: Rounding,
+        magnitude: Floats | None = None,
+        terms: int = 1,
+        whole: bool | None = None,
+    ) -> None:
+        self.value: Floats = np.asarray(value, np.float64)
+        self.error: Floats = np.zeros(self.value.shape) if error is None else error
+        self.rounding = rounding
+        self.magnitude = magnitude
+        self.terms = terms
+        if whole is None:
+            whole = error is None and bool((self.value == np.rint(self.value)).all())
+        self.whole = whole
+
+    @cached_property
+    def high(self) -> Floats:
+        """The largest absolute value that a stored number may have."""
+        return np.abs(self.value) + self.error
+
+    @cached_property
+    def exact(self) -> bool:
+        """Whether every stored number is known without error."""
+        return not self.error.any()
+
+    @cached_property
+    def stored(self) -> Bounded:
+        """The numbers as a subject stores them: a sum with its rounding charged."""
+        if self.magnitude is None:
+            return self
+        r, k, magnitude = self.rounding, self.terms, self.magnitude
+        if self.whole and magnitude.max(initial=0.0) * r.u <= 1:
+            return Bounded(self.value, rounding=r, whole=True)
+        stores = 3 * r.u if r.ua < r.u else 0.0  # of two partial sums, then of their sum
+        rounded = (gamma(k, r.ua) + gamma(k, CHECK) + stores) * magnitude
+        # Sums of zeros are exact; but float64's own products may underflow to a 0 here.
+        products = magnitude > 0 if r.eta > ROUNDING["float64"].eta else 1.0
+        error = (self.error + rounded + k * r.eta * products) * (1 + gamma(k + 8, CHECK))
+        fits = magnitude * (1 + gamma(k, r.ua) + stores) <= r.largest
+        value, error = np.where(fits, self.value, 0.0), np.where(fits, error, np.inf)
+        return Bounded(value, error, rounding=r, whole=False)
+
+    # What NumPy's functions do with it.
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+        rule = RULES.get(ufunc)
+        if rule is None or method != "__call__" or options:
+            return NotImplemented
+        with np.errstate(all="ignore"):  # infinities and NaN end as infinite errors
+            return rule(*(self.like(x) for x in inputs))
+
+    def __array_function__(self, f: Any, types: Any, inputs: Any, options: Any) -> Any:
+        if f not in (np.stack, np.concatenate):
+            return NotImplemented
+        return join(lambda arrays: f(arrays, **options), [self.like(x) for x in inputs[0]])
+
+    def like(self, x: Any) -> Bounded:
+        """x itself, or a number or array as one that is known exactly."""
+        if not isinstance(x, Bounded):
+            return Bounded(x, rounding=self.rounding)
+        if x.rounding != self.rounding:
+            raise ValueError("expected one rounding model in a computation, came two")
+        return x
+
+    def sum(self, axis: int) -> Bounded:
+        """The sum along an axis, as one sum of all its terms."""
+        total = self.rearrange(lambda a: a.sum(axis=axis), of=self.summand)
+        total.terms *= self.shape[axis]
+        return total
+
+    @property
+    def summand(self) -> Floats:
+        """What it brings to the magnitude of a sum that it is a term of."""
+        return self.high if self.magnitude is None else self.magnitude
+
+    # The same numbers in another arrangement.
+
+    def rearrange(self, f: Callable[[Floats], Any], of: Floats | None = None) -> Bounded:
+        """f, which moves or adds elements, on every part of it."""
+        magnitude = self.magnitude if of is None else of
+        return Bounded(
+            f(self.value),
+            f(self.error),
+            rounding=self.rounding,
+            magnitude=None if magnitude is None else f(magnitude),
+            terms=self.terms,
+            whole=self.whole,
+        )
+
+    def __getitem__(self, index: Any) -> Bounded:
+        return self.rearrange(lambda a: np.asarray(a[index]))
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+    def __iter__(self) -> Iterator[Bounded]:
+        return (self[i] for i in range(len(self)))
+
+    def reshape(self, *shape: int) -> Bounded:
+        return self.rearrange(lambda a: a.reshape(*shape))
+
+    def swapaxes(self, i: int, j: int) -> Bounded:
+        return self.rearrange(lambda a: a.swapaxes(i, j))
+
+    def copy(self) -> Bounded:
+        return self.rearrange(np.copy)
+
+    @property
+    def T(self) -> Bounded:
+        return self.rearrange(np.transpose)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.value.shape
+
+    @property
+    def ndim(self) -> int:
+        return self.value.ndim
+
+    @property
+    def dtype(self) -> np.dtype[np.float64]:
+        return self.value.dtype
+
+    def __repr__(self) -> str:
+        return f"Bounded({self.value!r}, error={self.stored.error!r})"
+
+
+def join(f: Callable[[list[Floats]], Floats], parts: Sequence[Bounded]) -> Bounded:
+    """f, np.stack or np.concatenate, on every part of several arrays."""
+    sums = any(part.magnitude is not None for part in parts)
+    return Bounded(
+        f([part.value for part in parts]),
+        f([part.error for part in parts]),
+        rounding=parts[0].rounding,
+        magnitude=f([part.summand for part in parts]) if sums else None,
+        terms=max(part.terms for part in parts),
+        whole=all(part.whole for part in parts),
+    )
+
+
+# The rules: what each operation does to values and bounds.
+
+
+def total(a: Bounded, b: Bounded, sign: float) -> Bounded:
+    """a + sign b. Nothing is rounded yet."""
+    return Bounded(
+        a.value + sign * b.value,
+        a.error + b.error,
+        rounding=a.rounding,
+        magnitude=a.summand + b.summand,
+        terms=a.terms + b.terms,
+        whole=a.whole and b.whole,
+    )
+
+
+def product(a: Bounded, b: Bounded, times: Callable[[Floats, Floats], Floats], terms: int) -> Bounded:
+    """a b, elementwise or as matrices: a sum of so many products of stored numbers."""
+    a, b = a.stored, b.stored
+    value, magnitude = times(a.value, b.value), times(a.high, b.high)
+    error = np.zeros(value.shape) if a.exact else times(a.error, b.high)
+    if not b.exact:
+        error = error + times(np.abs(a.value), b.error)
+    return Bounded(
+        value, error, rounding=a.rounding, magnitude=magnitude, terms=terms,
+        whole=a.whole and b.whole,
+    )  # fmt: skip
+
+
+def tanh(a: Bounded) -> Bounded:
+    """tanh of a stored number: its error times the steepest slope there, and tanh's own."""
+    a, r = a.stored, a.rounding
+    y = np.tanh(a.value)
+    slope = 1 / np.cosh(np.maximum(np.abs(a.value) - a.error, 0)) ** 2
+    carried = slope * a.error
+    own = r.tanh * r.u * (np.abs(y) + carried) + CHECK_TANH * CHECK * np.abs(y) + r.eta
+    error = (carried + own) * (1 + gamma(32, CHECK))  # of which cosh, squared, may take 10
+    error = np.minimum(error, range_of_tanh(y, r))
+    return Bounded(y, np.where(np.isfinite(a.error), error, np.inf), rounding=r, whole=False)
+
+
+def range_of_tanh(y: Floats, rounding: Rounding) -> Floats:
+    """The error at which a tanh may be anything in [-1, 1], as it is rounded: nothing is said."""
+    return (1 + np.abs(y) + rounding.tanh * rounding.u) * (1 + gamma(4, CHECK))
+
+
+def maximum(a: Bounded, b: Bounded) -> Bounded:
+    """relu of a stored number, which rounds nothing; b is 0."""
+    a = a.stored
+    error = np.where(a.value + a.error > b.value, a.error, 0.0)
+    return Bounded(np.maximum(a.value, b.value), error, rounding=a.rounding, whole=a.whole)
+
+
+def greater(a: Bounded, b: Bounded) -> Bounded:
+    """Whether a stored number is above b, which is 0: 1 or 0, or left open where it may be either."""
+    a = a.stored
+    decided = (np.abs(a.value - b.value) > a.error) | (a.error == 0)
+    error = np.where(decided, 0.0, np.inf)
+    above = Bounded(a.value > b.value, error, rounding=a.rounding, whole=bool(decided.all()))
+    return above
+
+
+RULES: dict[np.ufunc, Callable[..., Bounded]] = {
+    np.add: lambda a, b: total(a, b, 1.0),
+    np.subtract: lambda a, b: total(a, b, -1.0),
+    np.multiply: lambda a, b: product(a, b, np.multiply, 1),
+    np.matmul: lambda a, b: product(a, b, np.matmul, a.shape[-1]),
+    np.tanh: tanh,
+    np.maximum: maximum,
+    np.greater: greater,
+}

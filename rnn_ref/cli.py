@@ -1,0 +1,72 @@
+"""The command line: `rnn-ref verify`. pytest does the work, with a configuration of its own."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from rnn_ref.plugin import OPTIONS
+
+PARITY = Path(__file__).parent / "parity"
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of `rnn-ref`."""
+    top = argparse.ArgumentParser(prog="rnn-ref", description=__doc__)
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    verify = commands.add_parser(
+        "verify",
+        help="hold torch.nn.RNN, or another subject, to the properties",
+        epilog="What follows -- is handed to pytest. Exit status: 0 the subject conforms, 1 it"
+        " does not, 2 the command line is wrong, the subject can't be loaded or nothing was judged.",
+    )
+    for name, described in OPTIONS.items():
+        verify.add_argument(f"--{name}", **described)
+    verify.add_argument("-x", action="store_true", help="stop at the first failure")
+    verify.add_argument("-k", metavar="EXPRESSION", help="judge only properties whose name matches")
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; return its exit status."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    to_pytest: list[str] = []
+    if "--" in given:
+        at = given.index("--")
+        given, to_pytest = given[:at], given[at + 1 :]
+    options = parser().parse_args(given)
+    return verify(options, to_pytest)
+
+
+def verify(options: argparse.Namespace, to_pytest: Sequence[str]) -> int:
+    """Run pytest on the properties; translate its exit status."""
+    command = [str(PARITY), "-c", str(PARITY / "pytest.ini"), "-p", "rnn_ref.plugin"]
+    command += ["-p", "no:cacheprovider", "-qq", "-rN"]
+    for name in OPTIONS:
+        value = getattr(options, name)
+        for one in value if isinstance(value, list) else [value]:
+            command += [] if one is None else [f"--rnn-{name}={one}"]
+    command += ["-x"] * options.x
+    command += [] if options.k is None else ["-k", options.k]
+    os.environ.pop("PYTEST_ADDOPTS", None)  # meant for the caller's own tests
+    with tempfile.TemporaryDirectory() as scratch:
+        os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", scratch)
+        status = int(pytest.main([*command, *to_pytest]))
+    if status == pytest.ExitCode.NO_TESTS_COLLECTED:
+        which = "" if options.k is None else f" with -k {options.k!r}"
+        print(f"rnn-ref: nothing was judged: the options leave no property{which}", file=sys.stderr)
+    return EXIT_STATUS.get(status, status)
+
+
+EXIT_STATUS = {
+    pytest.ExitCode.INTERRUPTED: 130,
+    pytest.ExitCode.USAGE_ERROR: 2,
+    pytest.ExitCode.NO_TESTS_COLLECTED: 2,
+}
+"""What pytest's exit statuses are here, where they are not the same."""

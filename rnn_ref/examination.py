@@ -1,0 +1,165 @@
+"""One property, held to many cases: what to draw, what to count, what to say of a failure."""
+
+from __future__ import annotations
+
+import shlex
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import hypothesis
+import pytest
+
+from rnn_ref.case import Case
+from rnn_ref.domain import STRUCTURES, Domain, outside, restrict
+from rnn_ref.judge import Comparison
+from rnn_ref.strategies import cases
+from rnn_ref.subject import Subject, SubjectFault
+
+Claim = Callable[[Case, Subject], Sequence[Comparison]]
+
+class Violation(AssertionError):
+    """A property that does not hold for a case; the message is all that a person needs."""
+
+
+def holds_for(
+    *, needs: Sequence[str] = (), structures: bool = False, **domain: Sequence[Any]
+) -> Callable[[Claim], Callable[..., None]]:
+    """Turn a claim about a case and a subject into a test over many drawn cases.
+
+    `domain` narrows the cases, as `strategies.cases` takes it; `needs` names capabilities
+    without which the claim says nothing; with `structures` the test is made four times,
+    for single, deep, bidirectional and deep bidirectional networks.
+    """
+
+    def decorate(claim: Claim) -> Callable[..., None]:
+        if structures:
+
+            @pytest.mark.parametrize("structure", STRUCTURES)
+            def test(rnn_examination: Examination, structure: str) -> None:
+                rnn_examination.examine(claim, needs, domain | STRUCTURES[structure])
+        else:
+
+            def test(rnn_examination: Examination) -> None:  # type: ignore[misc]
+                rnn_examination.examine(claim, needs, domain)
+
+        test.__name__, test.__doc__ = claim.__name__, claim.__doc__
+        test.__module__ = claim.__module__
+        test.rnn_property = True  # type: ignore[attr-defined]
+        return test
+
+    return decorate
+
+
+@dataclass
+class Tally:
+    """What was compared for one property."""
+
+    examples: int = 0
+    elements: int = 0
+    open: int = 0
+    worst: float = 0.0
+    drawn: dict[str, dict[str, int]] = field(default_factory=lambda: {"weights": {}, "input": {}})
+
+    def add(self, case: Case, comparisons: Sequence[Comparison]) -> None:
+        self.examples += 1
+        for name, counts in self.drawn.items():
+            regime = getattr(case, name)
+            counts[regime] = counts.get(regime, 0) + 1
+        for comparison in comparisons:
+            self.elements += comparison.elements
+            self.open += comparison.open
+            self.worst = max(self.worst, comparison.ratio)
+
+
+@dataclass
+class Examination:
+    """How the properties of one run are examined: the subject, and what is drawn for it."""
+
+    subject: Subject
+    dtypes: tuple[str, ...]
+    examples: int
+    seed: int
+    without: frozenset[str]
+    case: Case | None = None
+    record: Callable[[dict[str, Any]], None] = lambda found: None
+
+    def examine(self, claim: Claim, needs: Sequence[str], domain: Domain) -> None:
+        """Hold the claim to the cases of its domain, or to the one given; fail or skip the test."""
+        domain = restrict(domain, self.without)
+        lacking = sorted(self.without.intersection(needs))
+        if lacking or not all(domain.values()):
+            pytest.skip(f"--without {', '.join(lacking or sorted(self.without))}")
+        tally = Tally()
+        try:
+            if self.case is None:
+                self.draw(claim, domain, tally)
+            elif outside(self.case, domain):
+                pytest.skip(f"the case has another {outside(self.case, domain)}")
+            else:
+                self.hold(claim, self.case, tally)
+        except Violation as violation:
+            pytest.fail(str(violation), pytrace=False)
+        finally:
+            self.record(asdict(tally))
+        if tally.elements == tally.open:
+            pytest.fail(
+                f"nothing was judged: {tally.examples} examples,"
+                f" {tally.elements} elements, all left open",
+                pytrace=False,
+            )
+
+    def draw(self, claim: Claim, domain: Domain, tally: Tally) -> None:
+        """Let Hypothesis look for a case that the claim does not hold for, and shrink it."""
+        seen: list[Violation] = []
+
+        @hypothesis.seed(self.seed ^ zlib.crc32(claim.__name__.encode()))
+        @hypothesis.settings(
+            max_examples=self.examples,
+            deadline=None,
+            database=None,
+            derandomize=False,
+            report_multiple_bugs=False,
+            print_blob=False,
+            suppress_health_check=list(hypothesis.HealthCheck),
+        )
+        @hypothesis.given(cases(dtypes=self.dtypes, **domain))
+        def holds(case: Case) -> None:
+            try:
+                hypothesis.target(self.hold(claim, case, tally))
+            except Violation as violation:
+                seen.append(violation)
+                raise
+
+        try:
+            holds()
+        except hypothesis.errors.Flaky as flaky:
+            raise Violation(
+                f"{seen[-1]}\nnot repeatable: the subject's results differ between identical runs"
+            ) from flaky
+
+    def hold(self, claim: Claim, case: Case, tally: Tally) -> float:
+        """The worst ratio of the claim's comparisons for one case; a Violation if it fails."""
+        try:
+            comparisons = claim(case, self.subject)
+        except SubjectFault as fault:
+            raise Violation(self.message(claim, case, str(fault))) from fault
+        tally.add(case, comparisons)
+        over = [comparison for comparison in comparisons if comparison.over]
+        if over:
+            counts = ", ".join(f"{c.name}: {c.over} of {c.elements}" for c in over)
+            said = f"{over[0].worst}\nover their bound: {counts}"
+            raise Violation(self.message(claim, case, said))
+        return max((comparison.ratio for comparison in comparisons), default=0.0)
+
+    def message(self, claim: Claim, case: Case, said: str) -> str:
+        """What a failure says: what and where, how far, the case, and how to replay it."""
+        command = ["rnn-ref", "verify"]
+        if self.subject.name != "torch.nn:RNN":
+            command += ["--subject", self.subject.name]
+        if self.subject.device != "cpu":
+            command += ["--device", self.subject.device]
+        command += ["-k", claim.__name__, "--case", str(case)]
+        return f"{said}\ncase: {case}\nreplay: {shlex.join(command)}"
+

@@ -1,0 +1,139 @@
+"""The reference behind torch's names and layouts: `rnn` and `rnn_backward`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from rnn_ref.parameters import Network, check, check_numbers, check_rank, names, read
+from rnn_ref.reference import ACTIVATIONS, Activation, Array, backward, final, forward
+
+
+class Gradients(NamedTuple):
+    """The gradients of a loss: for the input, for h_0 and, by name, for each parameter."""
+
+    input: Array
+    h_0: Array
+    parameters: dict[str, Array]
+
+
+class Layout(NamedTuple):
+    """How the caller's input and output lie: torch.nn.RNN's `batch_first`, and no batch axis."""
+
+    unbatched: bool
+    batch_first: bool
+
+    def to_steps(self, x: Array) -> Array:
+        """The caller's (T, I), (N, T, I) or (T, N, I) as (T, N, I)."""
+        if self.unbatched:
+            return x[:, None]
+        return x.swapaxes(0, 1) if self.batch_first else x
+
+    def from_steps(self, y: Array) -> Array:
+        """(T, N, ...) as the caller's layout has it."""
+        if self.unbatched:
+            return y[:, 0]
+        return y.swapaxes(0, 1) if self.batch_first else y
+
+    def to_rows(self, h: Array) -> Array:
+        """The caller's state, (L*D, H) or (L*D, N, H) whatever `batch_first` says, as (L*D, N, H)."""
+        return h[:, None] if self.unbatched else h
+
+    def from_rows(self, h: Array) -> Array:
+        """(L*D, N, H) as the caller has states."""
+        return h[:, 0] if self.unbatched else h
+
+
+def rnn(
+    input: Array,
+    parameters: Mapping[str, Array],
+    h_0: Array | None = None,
+    *,
+    nonlinearity: str = "tanh",
+    batch_first: bool = False,
+) -> tuple[Array, Array]:
+    """Run the network that `parameters` make, with the semantics of `torch.nn.RNN`.
+
+    `input` is (T, N, I), (N, T, I) with `batch_first`, or (T, I) without a batch;
+    `parameters` any mapping with torch's names, such as `weight_ih_l0` (H, I) and
+    `weight_hh_l0_reverse` (H, H), from which depth, directions, sizes and bias follow;
+    `h_0` (L*D, N, H), or (L*D, H) without a batch, zero if not given.
+
+    Return `output`, (T, N, D*H) in the layout of the input, and `h_n`, shaped like h_0,
+    both in the dtype given. Raise ValueError or TypeError, in one sentence, for names,
+    shapes, ranks and dtypes that do not fit, an unknown nonlinearity, an empty sequence.
+    """
+    network, layout, x, start, activation = prepare(
+        input, parameters, h_0, nonlinearity, batch_first
+    )
+    states = forward(x, start, network.layers, activation)
+    return layout.from_steps(states[-1]), layout.from_rows(final(states, network.D))
+
+
+def rnn_backward(
+    grad_output: Array | None,
+    grad_h_n: Array | None,
+    input: Array,
+    parameters: Mapping[str, Array],
+    h_0: Array | None = None,
+    *,
+    nonlinearity: str = "tanh",
+    batch_first: bool = False,
+) -> Gradients:
+    """Gradients of a loss for all that `rnn` takes, from its gradients for what `rnn` returns.
+
+    `grad_output` and `grad_h_n` are shaped like `rnn`'s two results; None stands for
+    zero. The other arguments, and what is raised, are `rnn`'s. The gradient for h_0 is
+    given also where h_0 was not. relu's slope at 0 is 0 (PyTorch, "Autograd mechanics",
+    gradients for non-differentiable functions: the sub-gradient of least norm).
+    """
+    network, layout, x, start, activation = prepare(
+        input, parameters, h_0, nonlinearity, batch_first
+    )
+    states = forward(x, start, network.layers, activation)
+    like_output, like_h_n = layout.from_steps(states[-1]), layout.from_rows(start)
+    dy = layout.to_steps(upstream("grad_output", grad_output, like_output))
+    dh_n = layout.to_rows(upstream("grad_h_n", grad_h_n, like_h_n))
+    dx, dh_0, dlayers = backward(dy, dh_n, x, start, network.layers, states, activation)
+    flat = [array for layer in dlayers for w in layer for array in w if array is not None]
+    named = dict(zip(names(network.L, network.D, network.bias), flat, strict=True))
+    return Gradients(layout.from_steps(dx), layout.from_rows(dh_0), named)
+
+
+def prepare(
+    input: Array,
+    parameters: Mapping[str, Array],
+    h_0: Array | None,
+    nonlinearity: str,
+    batch_first: bool,
+) -> tuple[Network, Layout, Array, Array, Activation]:
+    """Check all arguments of `rnn` and lay them out: input (T, N, I), h_0 (L*D, N, H)."""
+    if nonlinearity not in ACTIVATIONS:
+        raise ValueError(f"nonlinearity: expected 'tanh' or 'relu', came {nonlinearity!r}")
+    network = read(parameters)
+    dtype = parameters["weight_ih_l0"].dtype
+    check_numbers("input", input)
+    form = "(N, T, I)" if batch_first else "(T, N, I)"
+    shape = check_rank("input", input, f"{form}, or (T, I) without a batch", 2, 3)
+    check("input", input, (*shape[:-1], network.I), dtype, "weight_ih_l0")
+    layout = Layout(len(shape) == 2, batch_first)
+    x = layout.to_steps(input)
+    if len(x) == 0:
+        raise ValueError(f"input: expected a sequence of at least one step, came shape {shape}")
+    rows = (network.L * network.D, x.shape[1], network.H)
+    if h_0 is None:
+        return network, layout, x, np.zeros(rows, dtype), ACTIVATIONS[nonlinearity]
+    check_numbers("h_0", h_0)
+    check("h_0", h_0, rows[::2] if layout.unbatched else rows, dtype, "weight_ih_l0")
+    return network, layout, x, layout.to_rows(h_0), ACTIVATIONS[nonlinearity]
+
+
+def upstream(name: str, gradient: Array | None, like: Array) -> Array:
+    """A gradient checked against the result that it belongs to; zeros where it is None."""
+    if gradient is None:
+        return np.zeros(like.shape, like.dtype)
+    check_numbers(name, gradient)
+    check(name, gradient, like.shape, like.dtype, "weight_ih_l0")
+    return gradient

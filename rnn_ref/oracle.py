@@ -1,0 +1,143 @@
+"""What a problem's results must be: the reference, run on `Bounded`.
+
+Two kinds of expectation. End to end: from the problem alone, with all rounding since
+its input. From the subject's own states: each step, and the gradients, given the states
+that the subject itself returned (backward error analysis: Higham, section 1.5); these
+bounds do not grow with T, and do not care whether the network is chaotic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnn_ref.bounded import ROUNDING, Bounded, Rounding
+from rnn_ref.case import Problem
+from rnn_ref.parameters import names, read
+from rnn_ref.reference import (
+    ACTIVATIONS,
+    Array,
+    backward,
+    final,
+    forward,
+    halves,
+    previous,
+    project,
+    reading,
+    step,
+)
+
+Floats = NDArray[np.floating[Any]]
+
+
+class Oracle:
+    """The reference's answers for one problem, each a stored `Bounded` array."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self.rounding = ROUNDING[problem.dtype]
+        self.activation = ACTIVATIONS[problem.nonlinearity]
+
+    def take(self, array: Floats, rounding: Rounding | None = None) -> Bounded:
+        """An array of the problem's, or of the subject's, as numbers known exactly."""
+        return Bounded(array, rounding=rounding or self.rounding)
+
+    @cached_property
+    def layers(self) -> Any:
+        """The weights, read into layers and directions."""
+        return read({name: self.take(a) for name, a in self.problem.parameters.items()}).layers
+
+    @cached_property
+    def x(self) -> Bounded:
+        """The input, (T, N, I)."""
+        return self.take(self.problem.input)
+
+    @cached_property
+    def h_0(self) -> Bounded:
+        """The initial state, (L*D, N, H), zero if the problem gives none."""
+        p = self.problem
+        if p.h_0 is not None:
+            return self.take(p.h_0)
+        return self.take(np.zeros((p.L * p.D, p.input.shape[1], p.H)))
+
+    @cached_property
+    def states(self) -> list[Bounded]:
+        """Every layer's states, (T, N, D*H), end to end."""
+        return forward(self.x, self.h_0, self.layers, self.activation)
+
+    @property
+    def output(self) -> Bounded:
+        """The last layer's states."""
+        return self.states[-1]
+
+    @property
+    def h_n(self) -> Bounded:
+        """The final states, (L*D, N, H)."""
+        return final(self.states, self.problem.D)
+
+    def own(self, shown: Sequence[Floats | None]) -> list[Bounded]:
+        """Every layer's states as the subject showed them, else as they are end to end."""
+        return [
+            self.states[l] if y is None else self.take(y) for l, y in enumerate(shown)
+        ]
+
+    def steps(self, own: Sequence[Bounded]) -> list[Bounded]:
+        """Every layer's states, each one step from the states before it and below it in `own`."""
+        stepped = []
+        for l, layer in enumerate(self.layers):
+            D, below, ys = len(layer), own[l - 1] if l else self.x, []
+            for d, (w, y) in enumerate(zip(layer, halves(own[l], D), strict=True)):
+                a, h = project(reading(below, d), w), previous(y, self.h_0[l * D + d])
+                ys.append(reading(step(a, h, w.W_hh.T, self.activation), d))
+            stepped.append(np.concatenate(ys, axis=2).stored)
+        return stepped
+
+    def behind(self, own: Sequence[Bounded], steps: Sequence[Bounded]) -> list[Bounded]:
+        """The states that a backward pass may go through: the subject's own, or unrounded.
+
+        A correct subject may take tanh's slope from the pre-activation in place of the
+        rounded state, so each state has the error of its own step. relu rounds nothing:
+        in a dtype that sums are accumulated in, its slope is that of the state shown.
+        """
+        if self.problem.nonlinearity == "relu" and self.rounding.ua == self.rounding.u:
+            return list(own)
+        return [
+            Bounded(y.value, np.maximum(y.error, stepped.error), rounding=self.rounding)
+            for y, stepped in zip(own, steps, strict=True)
+        ]
+
+    def gradients(self, states: Sequence[Bounded] | None = None) -> dict[str, Bounded]:
+        """Gradients by name, through the given states, else through those of `states`."""
+        p, take = self.problem, self.for_sums_over_time
+        T, N, _ = p.input.shape
+        dy = np.zeros((T, N, p.D * p.H)) if p.grad_output is None else p.grad_output
+        dh_n = np.zeros(self.h_0.shape) if p.grad_h_n is None else p.grad_h_n
+        layers = [[type(w)(*map(take, w)) for w in layer] for layer in self.layers]
+        dx, dh_0, dlayers = backward(
+            take(self.take(dy)),
+            take(self.take(dh_n)),
+            take(self.x),
+            take(self.h_0),
+            layers,
+            [take(y) for y in (self.states if states is None else states)],
+            self.activation,
+        )
+        flat = [a.stored for layer in dlayers for w in layer for a in w if a is not None]
+        found = dict(zip(names(p.L, p.D, p.bias), flat, strict=True)) | {"input": dx.stored}
+        return found if p.h_0 is None else found | {"h_0": dh_0.stored}
+
+    def for_sums_over_time(self, a: Array) -> Array:
+        """The same numbers, whose sums are rounded as those of gradients are.
+
+        In 16-bit dtypes some implementations add up a weight's gradient over time in the
+        dtype itself, so every addition may round to it.
+        """
+        r = self.rounding
+        if a is None or r.ua == r.u:
+            return a
+        return Bounded(a.value, a.error, rounding=replace(r, ua=r.u), whole=a.whole)

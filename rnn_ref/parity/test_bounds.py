@@ -1,0 +1,60 @@
+"""Every number that the subject returns, against the reference, within what rounding permits."""
+
+from collections.abc import Sequence
+
+from rnn_ref.bounded import Bounded
+from rnn_ref.case import Case, Problem
+from rnn_ref.examination import holds_for
+from rnn_ref.judge import Comparison, compare_gradients, compare_results, compare_states
+from rnn_ref.oracle import Oracle
+from rnn_ref.subject import Subject
+
+
+@holds_for(structures=True)
+def test_every_step_obeys_the_recurrence(case: Case, subject: Subject) -> list[Comparison]:
+    """Every state is one step of the equation from the states that the subject itself returned."""
+    problem = case.problem()
+    oracle = Oracle(problem)
+    own = oracle.own(subject.shown_states(problem, subject.run(problem)))
+    return compare_steps(problem, own, oracle.steps(own))
+
+
+@holds_for(structures=True)
+def test_output_and_h_n_are_within_their_bounds(case: Case, subject: Subject) -> list[Comparison]:
+    """output and h_n are those of the equations, up to the rounding of the whole computation."""
+    problem = case.problem()
+    run, oracle = subject.run(problem), Oracle(problem)
+    return compare_results(problem, run.output, run.h_n, (oracle.output, oracle.h_n))
+
+
+@holds_for(structures=True, needs=("gradients",))
+def test_gradients_follow_from_the_states(case: Case, subject: Subject) -> list[Comparison]:
+    """All gradients are the chain rule's, through the states that the subject itself returned."""
+    problem = case.problem()
+    run, oracle = subject.run(problem, gradients=True), Oracle(problem)
+    own = oracle.own(subject.shown_states(problem, run))
+    steps = oracle.steps(own)
+    gradients = oracle.gradients(oracle.behind(own, steps))
+    return [
+        *compare_steps(problem, own, steps),
+        *compare_gradients(problem, run.gradients, gradients),
+    ]
+
+
+@holds_for(structures=True, needs=("gradients",))
+def test_gradients_are_within_their_bounds(case: Case, subject: Subject) -> list[Comparison]:
+    """All gradients are those of the equations, up to the rounding of the whole computation."""
+    problem = case.problem()
+    run = subject.run(problem, gradients=True)
+    return compare_gradients(problem, run.gradients, Oracle(problem).gradients())
+
+
+def compare_steps(
+    problem: Problem, own: Sequence[Bounded], steps: Sequence[Bounded]
+) -> list[Comparison]:
+    """Hold the states of every layer that are exactly known to the step that leads to each."""
+    return [
+        compare_states("output", problem, l, y.value, stepped)
+        for l, (y, stepped) in enumerate(zip(own, steps, strict=True))
+        if y.exact
+    ]

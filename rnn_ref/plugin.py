@@ -1,0 +1,209 @@
+"""The pytest plugin: options, the subject, and the closing table.
+
+It is loaded in every pytest run of an environment in which rnn_ref is installed, so it
+imports neither torch nor Hypothesis until a property is collected.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from rnn_ref.case import Case
+from rnn_ref.domain import CAPABILITIES
+from rnn_ref.report import Row, Run, as_json, closing_line, table
+
+if TYPE_CHECKING:
+    from rnn_ref.examination import Examination
+
+SETUP = "test_setup_"
+"""How the name of the property begins that runs first, and without which none is judged."""
+
+REPORTED = "rnn_ref"
+"""The name under which a test's report carries what was found of a property."""
+
+PROFILES = {"quick": 50, "default": 200, "thorough": 2000}
+"""Examples of each property, by profile."""
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "subject": {
+        "metavar": "MODULE:CALLABLE",
+        "default": "torch.nn:RNN",
+        "help": "what to judge: a callable with nn.RNN's signature (default: torch.nn:RNN)",
+    },
+    "dtype": {
+        "action": "append",
+        "choices": ("float32", "float64", "bfloat16", "float16"),
+        "help": "judge this dtype; may be given more than once (default: float32 and float64)",
+    },
+    "device": {"default": "cpu", "help": "the device to run on (default: cpu)"},
+    "profile": {
+        "choices": tuple(PROFILES),
+        "default": "default",
+        "help": "how many examples of each property: quick 50, default 200, thorough 2000",
+    },
+    "seed": {"type": int, "help": "repeat the run that printed this seed (default: a new one)"},
+    "without": {
+        "action": "append",
+        "choices": tuple(CAPABILITIES),
+        "default": [],
+        "metavar": "CAPABILITY",
+        "help": f"do not judge what needs it; of {', '.join(CAPABILITIES)}; may be given more than once",
+    },
+    "case": {"metavar": "LINE", "help": "judge this one case, as a failure's message prints it"},
+    "json": {"metavar": "FILE", "help": "write what was found, with the environment, to FILE"},
+}
+"""The options of a run: pytest has them with the prefix --rnn-, `rnn-ref verify` without."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("rnn_ref", "parity with torch.nn.RNN")
+    for name, described in OPTIONS.items():
+        group.addoption(f"--rnn-{name}", **described)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.option.rnn_seed is None:
+        config.option.rnn_seed = random.randrange(2**32)
+    config.pluginmanager.register(Verification(config), "rnn_ref.verification")
+
+
+@pytest.fixture
+def rnn_examination(request: pytest.FixtureRequest) -> Examination:
+    """What a property is examined with; what comes of it goes into the test's report."""
+    verification = request.config.pluginmanager.get_plugin("rnn_ref.verification")
+    examination: Examination = verification.examination
+    return replace(examination, record=dict(request.node.user_properties)[REPORTED].update)
+
+
+def is_property(item: pytest.Item) -> bool:
+    """Whether a test is one of the suite's properties."""
+    return hasattr(getattr(item, "function", None), "rnn_property")
+
+
+class Verification:
+    """The properties of one pytest run: what they are judged with, and what came of them."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self.rows: dict[str, Row] = {}
+        self.started = time.monotonic()
+
+    def option(self, name: str) -> Any:
+        return self.config.getoption(f"rnn_{name}")
+
+    @cached_property
+    def case(self) -> Case | None:
+        """The one case to judge, if one is given; a UsageError if its line is no case."""
+        line = self.option("case")
+        try:
+            return None if line is None else Case.parse(line)
+        except ValueError as error:
+            raise pytest.UsageError(str(error)) from error
+
+    @cached_property
+    def run(self) -> Run:
+        """What is run, as the options say."""
+        given = self.option("dtype") or ("float32", "float64")
+        return Run(
+            subject=self.option("subject"),
+            device=self.option("device"),
+            dtypes=(self.case.dtype,) if self.case else tuple(dict.fromkeys(given)),
+            profile=self.option("profile"),
+            seed=self.option("seed"),
+            without=sorted(set(self.option("without"))),
+            case=str(self.case) if self.case else None,
+        )
+
+    @cached_property
+    def examination(self) -> Examination:
+        """The subject, loaded, and what is drawn for it; a UsageError if it can't be loaded."""
+        from rnn_ref.examination import Examination
+        from rnn_ref.subject import CannotLoad, load
+
+        run = self.run
+        try:
+            subject = load(run.subject, run.device)
+        except CannotLoad as error:
+            raise pytest.UsageError(str(error)) from error
+        return Examination(
+            subject=subject,
+            dtypes=run.dtypes,
+            examples=PROFILES[run.profile],
+            seed=run.seed,
+            without=frozenset(run.without),
+            case=self.case,
+        )
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Put the set-up property first, and load the subject, if any property is to run."""
+        if not any(map(is_property, items)):
+            return
+        items.sort(key=lambda item: not (is_property(item) and item.name.startswith(SETUP)))
+        self.check_json()
+        subject, run = self.examination.subject, self.run
+        reporter = self.config.pluginmanager.get_plugin("terminalreporter")
+        if reporter:
+            what = f"{run.profile} profile" if run.case is None else f"case {run.case}"
+            reporter.write_line(
+                f"judging {subject.name} on {run.device}, {' '.join(run.dtypes)}; {what};"
+                f" --seed {run.seed}"
+            )
+
+    def check_json(self) -> None:
+        """A UsageError if the file that is to be written can't be."""
+        file = self.option("json")
+        try:
+            if file:
+                Path(file).open("a").close()
+        except OSError as error:
+            raise pytest.UsageError(f"json: {file} can't be written: {error.strerror}") from error
+
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """Mark a property, so that its report is known as one; judge none if the set-up fails."""
+        if not is_property(item):
+            return
+        item.user_properties.append((REPORTED, {"property": item.name}))
+        if any(row.verdict == "FAILS" and row.property.startswith(SETUP) for row in self.rows.values()):
+            pytest.skip("the set-up property fails: see to the wiring first")
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Keep a property's report as a row of the table."""
+        found = dict(report.user_properties).get(REPORTED)
+        if found is None or (report.when != "call" and report.passed):
+            return
+        verdict = {"passed": "holds", "failed": "FAILS", "skipped": "not judged"}[report.outcome]
+        message = report.longreprtext if report.failed else ""
+        if isinstance(report.longrepr, tuple):
+            message = report.longrepr[2].removeprefix("Skipped: ")
+        self.rows[report.nodeid] = Row(verdict=verdict, message=message, **found)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        """A run whose properties were all passed over is as one without tests."""
+        judged = any(row.verdict != "not judged" for row in self.rows.values())
+        if self.rows and not judged and exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Print the table and the closing line, and write the JSON file."""
+        if not self.rows:
+            return
+        rows, seconds = list(self.rows.values()), time.monotonic() - self.started
+        terminalreporter.write_line("")
+        for line in table(rows, terminalreporter._tw.fullwidth):
+            terminalreporter.write_line(line, red="FAILS" in line)
+        terminalreporter.write_line("")
+        terminalreporter.write_line(closing_line(self.run, rows, seconds), bold=True)
+        if self.option("json"):
+            found = json.dumps(as_json(self.run, rows, seconds), indent=1)
+            Path(self.option("json")).write_text(found + "\n", encoding="utf-8")

@@ -1,0 +1,238 @@
+"""What is judged: a callable with nn.RNN's signature, loaded by name and run on problems."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from rnn_ref.bridge import TORCH_DTYPES, set_parameters, to_array, to_tensor
+from rnn_ref.case import Problem
+
+Floats = NDArray[np.floating[Any]]
+
+class CannotLoad(ValueError):
+    """A subject, or its device, that is not there; the message is one sentence."""
+
+
+class SubjectFault(Exception):
+    """The subject raised, or returned something that is no result; the message says what."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a subject returned: `output` (T, N, D*H), `h_n` (L*D, N, H), gradients by name.
+
+    The layouts are undone. `gradients` holds "input", "h_0" if one was given, and the
+    parameters by name; it is empty for a run without gradients.
+    """
+
+    output: Floats
+    h_n: Floats
+    gradients: dict[str, Floats]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A factory of modules with nn.RNN's constructor signature and calling convention."""
+
+    name: str
+    factory: Callable[..., torch.nn.Module]
+    device: str = "cpu"
+
+    def build(self, problem: Problem, *, positional: bool = False) -> torch.nn.Module:
+        """A module with the problem's options and weights.
+
+        Only options that differ from nn.RNN's defaults are passed, so that a subject
+        need not know those that it does not have.
+        """
+        I, H, options = problem.input.shape[2], problem.H, options_of(problem)
+        with blaming("constructing the module"):
+            if positional:
+                module = self.factory(I, H, *options.values())
+            else:
+                differing = {
+                    name: value for name, value in options.items() if value != DEFAULTS[name]
+                }
+                module = self.factory(I, H, **differing)
+            module = module.to(device=self.device, dtype=TORCH_DTYPES[problem.dtype])
+            set_parameters(module, problem.parameters)
+        return module
+
+    def run(
+        self, problem: Problem, module: torch.nn.Module | None = None, *, gradients: bool = False
+    ) -> Run:
+        """Call the module, a fresh one unless given, on copies of the problem's arrays."""
+        module = self.build(problem) if module is None else module
+        leaves = self.leaves(problem)
+        for leaf in leaves.values():
+            leaf.requires_grad_(gradients)
+        with torch.set_grad_enabled(gradients), blaming("the call"):
+            returned = module(*leaves.values())
+        output, h_n = self.check(problem, returned)
+        layout = problem.layout
+        return Run(
+            layout.to_steps(to_array(output)),
+            layout.to_rows(to_array(h_n)),
+            self.differentiate(problem, module, leaves, output, h_n) if gradients else {},
+        )
+
+    def leaves(self, problem: Problem) -> dict[str, torch.Tensor]:
+        """The arguments of a call: copies, in the problem's layout, on the subject's device."""
+        arrays = {"input": problem.layout.from_steps(problem.input)}
+        if problem.h_0 is not None:
+            arrays["h_0"] = problem.layout.from_rows(problem.h_0)
+        return {
+            name: to_tensor(array, problem.dtype, self.device) for name, array in arrays.items()
+        }
+
+    def differentiate(
+        self,
+        problem: Problem,
+        module: torch.nn.Module,
+        leaves: dict[str, torch.Tensor],
+        output: torch.Tensor,
+        h_n: torch.Tensor,
+    ) -> dict[str, Floats]:
+        """Gradients of the problem's loss, by name; an absent one counts as zero."""
+        layout, upstream = problem.layout, []
+        if problem.grad_output is not None:
+            upstream.append((output, layout.from_steps(problem.grad_output)))
+        if problem.grad_h_n is not None:
+            upstream.append((h_n, layout.from_rows(problem.grad_h_n)))
+        results = [result for result, _ in upstream]
+        grads = [to_tensor(gradient, problem.dtype, self.device) for _, gradient in upstream]
+        module.zero_grad()
+        with blaming("backward"):
+            torch.autograd.backward(results, grads)
+        found = {
+            name: np.zeros(leaf.shape) if leaf.grad is None else to_array(leaf.grad)
+            for name, leaf in (leaves | dict(module.named_parameters())).items()
+        }
+        found["input"] = layout.to_steps(found["input"])
+        if "h_0" in found:
+            found["h_0"] = layout.to_rows(found["h_0"])
+        return found
+
+    def shown_states(self, problem: Problem, run: Run) -> list[Floats | None]:
+        """Every layer's states, (T, N, D*H), as far as they can be seen; None where not.
+
+        The layers below the last do not show theirs. But where the layers, each run as a
+        network of its own on the states of the one below, come to the run's output to the
+        bit, a correct subject's last layer may as well have read those states: then they
+        stand for the hidden ones. A subject that runs a stack in another way than its
+        layers does not show them.
+        """
+        states: list[Floats] = []
+        for l in range(problem.L - 1):
+            below = states[-1] if states else problem.input
+            states.append(self.run(problem.layer(l, below)).output)
+        if states:
+            last = self.run(problem.layer(problem.L - 1, states[-1])).output
+            if not np.array_equal(last, run.output):
+                return [*[None] * len(states), run.output]
+        return [*states, run.output]
+
+    def check(self, problem: Problem, returned: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        """The two tensors of a result, with the documented shapes, dtype and device."""
+        if not (isinstance(returned, tuple) and len(returned) == 2):
+            raise SubjectFault(f"the call returned {described(returned)}, not (output, h_n)")
+        T, N, _ = problem.input.shape
+        layout, L_D = problem.layout, problem.L * problem.D
+        shapes = {
+            "output": layout.from_steps(np.empty((T, N, problem.D * problem.H))).shape,
+            "h_n": layout.from_rows(np.empty((L_D, N, problem.H))).shape,
+        }
+        for (name, shape), tensor in zip(shapes.items(), returned, strict=True):
+            if not isinstance(tensor, torch.Tensor):
+                raise SubjectFault(f"{name} is {described(tensor)}, not a tensor")
+            for what, due, came in (
+                ("shape", shape, tuple(tensor.shape)),
+                ("dtype", TORCH_DTYPES[problem.dtype], tensor.dtype),
+                ("device", torch.device(self.device).type, tensor.device.type),
+            ):
+                if came != due:
+                    raise SubjectFault(f"{name} has {what} {came}, not {due}")
+        return returned
+
+
+DEFAULTS = {
+    "num_layers": 1,
+    "nonlinearity": "tanh",
+    "bias": True,
+    "batch_first": False,
+    "dropout": 0.0,
+    "bidirectional": False,
+}
+"""nn.RNN's options and their defaults, in the order of its signature."""
+
+
+def options_of(problem: Problem) -> dict[str, Any]:
+    """The options with which nn.RNN makes the problem's network."""
+    return DEFAULTS | {
+        "num_layers": problem.L,
+        "nonlinearity": problem.nonlinearity,
+        "bias": problem.bias,
+        "batch_first": problem.layout.batch_first,
+        "bidirectional": problem.D == 2,
+    }
+
+
+@contextmanager
+def blaming(doing: str) -> Iterator[None]:
+    """Turn whatever the subject raises into a SubjectFault that says what and where."""
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{os.path.basename(frame.filename)}:{frame.lineno}"
+        raise SubjectFault(f"{doing} raised {sentence(error)} ({place})") from error
+
+
+def sentence(error: BaseException) -> str:
+    """An exception as one line: its type and the first line of what it says."""
+    said = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {said[0]}" if said else type(error).__name__
+
+
+def described(value: Any) -> str:
+    """A value's type, and its length if it is a tuple, as a message names it."""
+    if isinstance(value, tuple):
+        return f"a tuple of {len(value)}"
+    return f"a {type(value).__module__}.{type(value).__qualname__}".replace("builtins.", "")
+
+
+def load(name: str, device: str = "cpu") -> Subject:
+    """Load MODULE:CALLABLE, found on the path or in the working directory.
+
+    Raises CannotLoad, in one sentence, for a subject or a device that is not there.
+    """
+    module_name, colon, attribute = name.partition(":")
+    if not (module_name and colon and attribute):
+        raise CannotLoad(f"subject: expected MODULE:CALLABLE, came {name!r}")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        found: Any = importlib.import_module(module_name)
+    except (Exception, SystemExit) as error:
+        raise CannotLoad(f"subject: importing {module_name} raised {sentence(error)}") from error
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            raise CannotLoad(f"subject: module {module_name} has no {attribute!r}")
+        found = getattr(found, part)
+    if not callable(found):
+        raise CannotLoad(f"subject: expected a callable, {name} is {described(found)}")
+    try:
+        torch.zeros(1, device=device).cpu()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise CannotLoad(f"device: {device!r} is not to be had: {sentence(error)}") from error
+    return Subject(name, found, device)
