@@ -91,7 +91,7 @@ class Examination:
         lacking = sorted(self.without.intersection(needs))
         if lacking or not all(domain.values()):
             pytest.skip(f"--without {', '.join(lacking or sorted(self.without))}")
-        tally = Tally()
+        tally, violation = Tally(), ""
         try:
             if self.case is None:
                 self.draw(claim, domain, tally)
@@ -99,16 +99,17 @@ class Examination:
                 pytest.skip(f"the case has another {outside(self.case, domain)}")
             else:
                 self.hold(claim, self.case, tally)
-        except Violation as violation:
-            pytest.fail(str(violation), pytrace=False)
+        except Violation as found:
+            violation = str(found)
         finally:
             self.record(asdict(tally))
-        if tally.elements == tally.open:
-            pytest.fail(
+        if not violation and tally.elements == tally.open:
+            violation = (
                 f"nothing was judged: {tally.examples} examples,"
-                f" {tally.elements} elements, all left open",
-                pytrace=False,
+                f" {tally.elements} elements, all left open"
             )
+        if violation:
+            pytest.fail(violation, pytrace=False)
 
     def draw(self, claim: Claim, domain: Domain, tally: Tally) -> None:
         """Let Hypothesis look for a case that the claim does not hold for, and shrink it."""

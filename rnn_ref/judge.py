@@ -59,11 +59,17 @@ def compare(
     worst = ""
     if over.any():
         worst = (
-            f"{name} at {named(axes, at)}: {came[at]:.9g}, expected {value[at]:.9g},"
-            f" off by {off[at]:.2g}, allowed {allowed[at]:.2g}, ratio {ratio[at]:.3g}"
+            f"{name} at {named(axes, at)}:\n"
+            f"  came {came[at]!r}, expected {value[at]!r},\n"
+            f"  off by {off[at]:.2g}, allowed {allowed[at]:.2g}, ratio {ratio[at]:.3g}"
         )
     largest = float(ratio[at]) if came.size else 0.0
     return Comparison(name, came.size, int(open.sum()), int(over.sum()), largest, worst)
+
+
+def counted(name: str, elements: int) -> Comparison:
+    """Facts that were held to be true, and were: a fault would have been raised."""
+    return Comparison(name, elements, 0, 0, 0.0, "")
 
 
 def named(axes: Sequence[str], index: Sequence[Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -29,8 +30,10 @@ class Row:
 
     @property
     def claim(self) -> str:
-        """The property's name as words: its test's name, without the prefix."""
-        return self.property.removeprefix("test_").replace("_", " ")
+        """The property's name as words, such as `every step obeys the recurrence, deep`."""
+        words = self.property.removeprefix("test_").replace("_", " ")
+        words = re.sub(r"\b(h) ([n0])\b|\b(batch) (first)\b", r"\1\3_\2\4", words)
+        return words.replace("[", ", ").removesuffix("]")
 
 
 @dataclass(frozen=True)

@@ -74,17 +74,22 @@ class Subject:
         """Call the module, a fresh one unless given, on copies of the problem's arrays."""
         module = self.build(problem) if module is None else module
         leaves = self.leaves(problem)
-        for leaf in leaves.values():
-            leaf.requires_grad_(gradients)
-        with torch.set_grad_enabled(gradients), blaming("the call"):
-            returned = module(*leaves.values())
-        output, h_n = self.check(problem, returned)
+        output, h_n = self.check(problem, self.call(module, leaves, gradients=gradients))
         layout = problem.layout
         return Run(
             layout.to_steps(to_array(output)),
             layout.to_rows(to_array(h_n)),
             self.differentiate(problem, module, leaves, output, h_n) if gradients else {},
         )
+
+    def call(
+        self, module: torch.nn.Module, leaves: dict[str, torch.Tensor], *, gradients: bool = False
+    ) -> Any:
+        """Whatever the module returns for an input and, if there is one, an h_0."""
+        for leaf in leaves.values():
+            leaf.requires_grad_(gradients)
+        with torch.set_grad_enabled(gradients), blaming("the call"):
+            return module(*leaves.values())
 
     def leaves(self, problem: Problem) -> dict[str, torch.Tensor]:
         """The arguments of a call: copies, in the problem's layout, on the subject's device."""

@@ -1,0 +1,154 @@
+"""Laws that hold between two runs of one subject, whatever an RNN computes.
+
+Both results are within their bounds of the same exact one, so they are within the sum
+of these bounds of each other. Where a law allows it, both runs call one module: a state
+kept, a buffer left over or a result cached between calls breaks the law.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from rnn_ref.case import Case, Problem
+from rnn_ref.domain import DEEP
+from rnn_ref.examination import holds_for
+from rnn_ref.functional import Layout
+from rnn_ref.judge import Comparison, compare_results, within
+from rnn_ref.oracle import Oracle
+from rnn_ref.subject import Run, Subject
+
+
+@holds_for(num_layers=(1,), directions=(2,))
+def test_reverse_direction_equals_forward_on_flipped_input(
+    case: Case, subject: Subject
+) -> list[Comparison]:
+    """The reverse direction is the forward one on the input flipped in time, put back in order."""
+    problem = case.problem()
+    both = subject.run(problem)
+    reverse = replace(
+        problem,
+        parameters={
+            name.removesuffix("_reverse"): array
+            for name, array in problem.parameters.items()
+            if name.endswith("_reverse")
+        },
+        input=problem.input[::-1],
+        h_0=None if problem.h_0 is None else problem.h_0[1:],
+        D=1,
+    )
+    forward = subject.run(reverse)
+    second_half = Run(both.output[::-1, :, problem.H :], both.h_n[1:], {})
+    return same(reverse, second_half, forward)
+
+
+@holds_for(num_layers=DEEP)
+def test_a_stack_equals_its_layers_composed(case: Case, subject: Subject) -> list[Comparison]:
+    """A deep network is its layers, each a network of its own on the output of the one below."""
+    problem = case.problem()
+    stack, below, h_n = subject.run(problem), problem.input, []
+    for l in range(problem.L):
+        layer = subject.run(problem.layer(l, below))
+        below = layer.output
+        h_n.append(layer.h_n)
+    return same(problem, stack, Run(below, np.concatenate(h_n), {}))
+
+
+@holds_for(directions=(1,), needs=("h_0",))
+def test_one_run_equals_two_joined_by_the_carried_state(
+    case: Case, subject: Subject
+) -> list[Comparison]:
+    """A sequence may be cut: the second part, started from the first's h_n, goes on as the whole."""
+    problem = case.problem()
+    there_and_back = np.concatenate([problem.input, problem.input[::-1]])
+    whole = replace(problem, input=there_and_back)
+    module = subject.build(problem)
+    at_once = subject.run(whole, module)
+    first = subject.run(problem, module)
+    second = subject.run(replace(problem, input=problem.input[::-1], h_0=first.h_n), module)
+    joined = Run(np.concatenate([first.output, second.output]), second.h_n, {})
+    return same(whole, at_once, joined)
+
+
+@holds_for(layouts=("steps", "batch_first"))
+def test_a_permuted_batch_gives_the_permuted_result(
+    case: Case, subject: Subject
+) -> list[Comparison]:
+    """The rows of a batch have nothing to do with each other: permuted in, permuted out."""
+    problem = case.problem()
+    rows = np.roll(np.arange(problem.input.shape[1]), 1)
+    permuted = of_rows(problem, rows)
+    module = subject.build(problem)
+    straight = subject.run(problem, module)
+    expected = Run(straight.output[:, rows], straight.h_n[:, rows], {})
+    return same(permuted, subject.run(permuted, module), expected)
+
+
+@holds_for(layouts=("steps", "batch_first"), needs=("unbatched",))
+def test_a_row_of_a_batch_equals_that_sequence_alone(
+    case: Case, subject: Subject
+) -> list[Comparison]:
+    """A sequence in a batch, the last one here, gives what it gives alone and without a batch axis."""
+    problem = case.problem()
+    module = subject.build(problem)
+    batch = subject.run(problem, module)
+    alone = replace(of_rows(problem, np.array([-1])), layout=Layout(True, False))
+    row = Run(batch.output[:, -1:], batch.h_n[:, -1:], {})
+    return same(alone, subject.run(alone, module), row)
+
+
+@holds_for(layouts=("batch_first",))
+def test_batch_first_is_a_transposition(case: Case, subject: Subject) -> list[Comparison]:
+    """batch_first swaps the first two axes of input and output, and changes nothing else."""
+    problem = case.problem()
+    steps_first = replace(problem, layout=Layout(False, False))
+    return same(problem, subject.run(problem), subject.run(steps_first))
+
+
+@holds_for(initial_states=(False,), needs=("h_0",))
+def test_no_h_0_is_a_zero_h_0(case: Case, subject: Subject) -> list[Comparison]:
+    """An initial state that is not given is zero."""
+    problem = case.problem()
+    rows = (problem.L * problem.D, problem.input.shape[1], problem.H)
+    zero = replace(problem, h_0=np.zeros(rows, problem.input.dtype))
+    module = subject.build(problem)
+    return same(problem, subject.run(problem, module), subject.run(zero, module))
+
+
+@holds_for(directions=(1,))
+def test_later_input_leaves_earlier_output_alone(case: Case, subject: Subject) -> list[Comparison]:
+    """The forward direction does not look ahead: output up to a step depends on no later input."""
+    problem = case.problem()
+    T = len(problem.input)
+    module = subject.build(problem)
+    runs = [
+        subject.run(replace(problem, input=np.concatenate([problem.input, later])), module)
+        for later in (problem.input[::-1], -problem.input)
+    ]
+    earlier = [Run(run.output[:T], subject.run(problem, module).h_n, {}) for run in runs]
+    return same(problem, *earlier)
+
+
+@holds_for(needs=("positional",))
+def test_options_by_position_equal_options_by_name(
+    case: Case, subject: Subject
+) -> list[Comparison]:
+    """The constructor takes nn.RNN's options in nn.RNN's order."""
+    problem = case.problem()
+    positional = subject.run(problem, subject.build(problem, positional=True))
+    return same(problem, positional, subject.run(problem))
+
+
+def of_rows(problem: Problem, rows: np.ndarray) -> Problem:
+    """The problem of some rows of the batch."""
+    h_0 = None if problem.h_0 is None else problem.h_0[:, rows]
+    return replace(problem, input=problem.input[:, rows], h_0=h_0)
+
+
+def same(problem: Problem, one: Run, other: Run) -> list[Comparison]:
+    """Hold two runs, both of which the problem's bounds are true of, to each other."""
+    oracle = Oracle(problem)
+    expected = (
+        within(other.output, oracle.output, oracle.output),
+        within(other.h_n, oracle.h_n, oracle.h_n),
+    )
+    return compare_results(problem, one.output, one.h_n, expected)
