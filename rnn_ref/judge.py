@@ -48,7 +48,8 @@ def compare(
     value, allowed = expected.stored.value, expected.stored.error
     with np.errstate(all="ignore"):
         off = np.abs(came.astype(np.float64) - value)
-        ratio = np.where(off == 0, 0.0, off / allowed)
+        equal = (came == value) | (np.isnan(came) & np.isnan(value))
+        ratio = np.where(equal, 0.0, off / allowed)
     open = np.isinf(allowed)
     ratio = np.where(open, 0.0, np.where(np.isnan(ratio), np.inf, ratio))
     if tanh:

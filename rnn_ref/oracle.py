@@ -102,14 +102,18 @@ class Oracle:
 
         A correct subject may take tanh's slope from the pre-activation in place of the
         rounded state, so each state has the error of its own step. relu rounds nothing:
-        in a dtype that sums are accumulated in, its slope is that of the state shown.
+        in a dtype that sums are accumulated in, its slope is that of the state shown,
+        unless that may have overflown.
         """
-        if self.problem.nonlinearity == "relu" and self.rounding.ua == self.rounding.u:
-            return list(own)
-        return [
-            Bounded(y.value, np.maximum(y.error, stepped.error), rounding=self.rounding)
-            for y, stepped in zip(own, steps, strict=True)
-        ]
+        behind = []
+        for y, stepped in zip(own, steps, strict=True):
+            if self.problem.nonlinearity == "tanh" or self.rounding.ua != self.rounding.u:
+                error = np.maximum(y.error, stepped.error)
+            else:
+                error = np.where(np.isinf(stepped.error), np.inf, y.error)
+            whole = y.whole and not error.any()
+            behind.append(Bounded(y.value, error, rounding=self.rounding, whole=whole))
+        return behind
 
     def gradients(self, states: Sequence[Bounded] | None = None) -> dict[str, Bounded]:
         """Gradients by name, through the given states, else through those of `states`."""

@@ -143,7 +143,7 @@ class Subject:
             states.append(self.run(problem.layer(l, below)).output)
         if states:
             last = self.run(problem.layer(problem.L - 1, states[-1])).output
-            if not np.array_equal(last, run.output):
+            if not np.array_equal(last, run.output, equal_nan=True):
                 return [*[None] * len(states), run.output]
         return [*states, run.output]
 

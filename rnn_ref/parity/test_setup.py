@@ -8,7 +8,14 @@ from rnn_ref.judge import Comparison, compare
 from rnn_ref.subject import Subject
 
 
-@holds_for(losses=("both",))
+@holds_for(
+    nonlinearities=("tanh",),
+    num_layers=(1,),
+    directions=(1,),
+    biases=(True,),
+    layouts=("steps",),
+    initial_states=(False,),
+)
 def test_setup_weights_arrive_and_two_tensors_come_back(
     case: Case, subject: Subject
 ) -> list[Comparison]:

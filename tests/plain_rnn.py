@@ -1,0 +1,86 @@
+"""A plain drop-in RNN with a backward pass of its own: the subject that faults are planted in.
+
+It is written as someone porting nn.RNN by hand would write it, line by line, so that a
+fault is an edit of one line.
+"""
+
+import torch
+from torch import Tensor, nn
+
+
+class Direction(torch.autograd.Function):
+    """One direction of one layer: x (T, N, I) from its first step to its last."""
+
+    @staticmethod
+    def forward(ctx, x, h_0, W_ih, W_hh, b_ih, b_hh, relu):  # type: ignore[no-untyped-def]
+        h, states = h_0, []
+        for x_t in x:
+            a = x_t @ W_ih.T + h @ W_hh.T
+            a = a + b_ih
+            a = a + b_hh
+            h = a.clamp(min=0) if relu else a.tanh()
+            states.append(h)
+        y = torch.stack(states)
+        ctx.save_for_backward(x, h_0, W_ih, W_hh, y)
+        ctx.relu = relu
+        return y
+
+    @staticmethod
+    def backward(ctx, dy):  # type: ignore[no-untyped-def]
+        x, h_0, W_ih, W_hh, y = ctx.saved_tensors
+        T = len(x)
+        dx, dh = torch.zeros_like(x), torch.zeros_like(h_0)
+        dW_ih, dW_hh = torch.zeros_like(W_ih), torch.zeros_like(W_hh)
+        db_ih, db_hh = torch.zeros_like(W_hh[0]), torch.zeros_like(W_hh[0])
+        for t in reversed(range(T)):
+            dh = dh + dy[t]
+            slope = (y[t] > 0).to(y.dtype) if ctx.relu else 1 - y[t] * y[t]
+            da = dh * slope
+            before = y[t - 1] if t else h_0
+            dW_ih += da.T @ x[t]
+            dW_hh += da.T @ before
+            db_ih += da.sum(0)
+            db_hh += da.sum(0)
+            dx[t] = da @ W_ih
+            dh = da @ W_hh
+        return dx, dh, dW_ih, dW_hh, db_ih, db_hh, None
+
+
+class PlainRNN(nn.RNN):
+    """nn.RNN's parameters and options, with a forward pass of its own."""
+
+    def forward(self, input: Tensor, h_0: Tensor | None = None):  # type: ignore
+        unbatched = input.dim() == 2
+        x = input[:, None] if unbatched else input
+        x = x.transpose(0, 1) if self.batch_first and not unbatched else x
+        D = 2 if self.bidirectional else 1
+        if h_0 is None:
+            h_0 = x.new_zeros(self.num_layers * D, x.shape[1], self.hidden_size)
+        elif unbatched:
+            h_0 = h_0[:, None]
+        h_n = []
+        for l in range(self.num_layers):
+            outputs = []
+            for d in range(D):
+                weights = self.weights_of(l, d)
+                seen = x.flip(0) if d else x
+                y = self.run_direction(seen, h_0[l * D + d], *weights)
+                h_n.append(y[-1])
+                outputs.append(y.flip(0) if d else y)
+            x = torch.cat(outputs, dim=2)
+        h = torch.stack(h_n)
+        if unbatched:
+            return x[:, 0], h[:, 0]
+        return (x.transpose(0, 1) if self.batch_first else x), h
+
+    def run_direction(self, x: Tensor, h_0: Tensor, *weights: Tensor) -> Tensor:
+        states: Tensor = Direction.apply(x, h_0, *weights, self.nonlinearity == "relu")
+        return states
+
+    def weights_of(self, l: int, d: int) -> list[Tensor]:
+        suffix = f"_l{l}" + ("_reverse" if d else "")
+        weights = [getattr(self, f"weight_{kind}{suffix}") for kind in ("ih", "hh")]
+        zero = torch.zeros_like(weights[1][0])
+        return weights + [
+            getattr(self, f"bias_{kind}{suffix}") if self.bias else zero for kind in ("ih", "hh")
+        ]
