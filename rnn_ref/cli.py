@@ -70,3 +70,7 @@ EXIT_STATUS = {
     pytest.ExitCode.NO_TESTS_COLLECTED: 2,
 }
 """What pytest's exit statuses are here, where they are not the same."""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

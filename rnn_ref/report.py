@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import re
@@ -50,8 +51,10 @@ class Run:
 
 
 def ratio(worst: float) -> str:
-    """A ratio in at most 7 characters."""
-    return f"{worst:.2f}" if worst < 1000 else f"{worst:.0e}"
+    """A ratio in at most 7 characters; never rounded across 1, which is where the verdict turns."""
+    if worst >= 1000:
+        return f"{worst:.0e}"
+    return f"{(math.floor if worst <= 1 else math.ceil)(worst * 100) / 100:.2f}"
 
 
 def table(rows: Sequence[Row], width: int) -> list[str]:

@@ -1,7 +1,9 @@
 """Correct RNNs that add up in other orders than torch does: none of them may ever be blamed."""
 
+from typing import Any
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tests.plain_rnn import PlainRNN
 
@@ -91,6 +93,12 @@ class SlopeOfPreactivation(Loop):
     def activate(self, a: Tensor) -> Tensor:
         activated: Tensor = Tanh.apply(a) if self.nonlinearity == "tanh" else a.relu()
         return activated
+
+
+def without_onednn(*arguments: Any, **options: Any) -> nn.RNN:
+    """torch's own, in a process in which oneDNN is off from then on."""
+    torch.backends.mkldnn.enabled = False
+    return nn.RNN(*arguments, **options)
 
 
 CORRECT = (

@@ -1,0 +1,120 @@
+"""The catalogue of planted faults: each an edit of one line of `plain_rnn`, and what finds it.
+
+The names follow the classes of real faults in RNN layers. An escaped fault enters here
+before the property that finds it is written.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+from torch import nn
+
+SOURCE = (Path(__file__).parent / "plain_rnn.py").read_text(encoding="utf-8")
+
+STEP = "every_step_obeys_the_recurrence"
+END = "output_and_h_n_are_within_their_bounds"
+SLOPE = "gradients_follow_from_the_states"
+GRADIENT = "gradients_are_within_their_bounds"
+
+
+class Fault(NamedTuple):
+    """An edit of the plain RNN's source: `old`, which stands there once, becomes `new`."""
+
+    name: str
+    found_by: str
+    old: str
+    new: str
+
+    def plant(self) -> type[nn.RNN]:
+        """The plain RNN with the fault in it."""
+        if SOURCE.count(self.old) != 1:
+            raise ValueError(f"{self.name}: expected {self.old!r} once in the plain RNN")
+        module = ModuleType(self.name)
+        exec(compile(SOURCE.replace(self.old, self.new), self.name, "exec"), module.__dict__)
+        planted: type[nn.RNN] = module.PlainRNN
+        return planted
+
+
+ACTIVATE = "h = a.clamp(min=0) if relu else a.tanh()"
+TANH = "else a.tanh()"
+
+KEEP = """
+        h_n = []
+        kept = self.__dict__.setdefault("kept", [])
+        if kept and kept[0].shape == h_0.shape:
+            h_0 = h_0 + kept.pop()
+        kept.append(0.1 + 0 * h_0)
+"""
+
+FAULTS = (
+    # Forward values.
+    Fault("b_hh dropped", STEP, "a = a + b_hh", "pass"),
+    Fault("b_ih dropped", STEP, "a = a + b_ih", "pass"),
+    Fault("b_hh from the second step on", STEP, "a = a + b_hh", "a = a + b_hh if states else a"),
+    Fault("b_ih added twice", STEP, "a = a + b_hh", "a = a + b_ih"),
+    Fault("recurrence cut", STEP, "+ h @ W_hh.T", "+ h_0 @ W_hh.T"),
+    Fault("W_hh transposed", STEP, "+ h @ W_hh.T", "+ h @ W_hh"),
+    Fault("tanh twice", STEP, TANH, "else a.tanh().tanh()"),
+    Fault("tanh missing at the first step", STEP, TANH, "else (a.tanh() if states else a)"),
+    Fault("relu ignored", STEP, ACTIVATE, "h = a.tanh()"),
+    Fault("relu leaky", STEP, "a.clamp(min=0) if", "torch.where(a > 0, a, 1e-3 * a) if"),
+    Fault("relu clipped at 6", STEP, "a.clamp(min=0) if", "a.clamp(0, 6) if"),
+    Fault("relu clipped at 1e6", STEP, "a.clamp(min=0) if", "a.clamp(0, 1e6) if"),
+    Fault("one state for all steps", STEP, "torch.stack(states)", "torch.stack([h] * len(x))"),
+    Fault("state reset at step 32", STEP, "for x_t in x:", "for x_t in x:\n            h = h_0 if len(states) == 32 else h"),
+    Fault("last unit past a tile of 8 stale", STEP, "states.append(h)", "states.append(torch.cat([h[:, :-1], h[:, -2:-1]], 1) if h.shape[1] % 8 == 1 and h.shape[1] > 8 else h)"),
+    Fault("rows past 4 wrong", STEP, "states.append(h)", "states.append(torch.cat([h[:4], 0.999 * h[4:]]))"),
+    Fault("inner size past 32 cut", STEP, "a = x_t @ W_ih.T", "a = x_t[:, :32] @ W_ih[:, :32].T"),
+    # Order of layers, directions and states.
+    Fault("reverse reads forward", STEP, "seen = x.flip(0) if d else x", "seen = x"),
+    Fault("reverse output in reading order", STEP, "y.flip(0) if d else y", "y"),
+    Fault("reverse h_n at the wrong end", "h_n_is_the_state_in_which_each_direction_ended", "h_n.append(y[-1])", "h_n.append(y[0] if d else y[-1])"),
+    Fault("h_n before the last step", "h_n_is_the_state_in_which_each_direction_ended", "h_n.append(y[-1])", "h_n.append(y[len(y) // 2])"),
+    Fault("h_n of layer 0 for all", END, "h_n.append(y[-1])", "h_n.append(h_n[d] if l else y[-1])"),
+    Fault("h_0 by direction before layer", STEP, "h_0[l * D + d]", "h_0[d * self.num_layers + l]"),
+    Fault("one h_0 for all layers", STEP, "h_0[l * D + d]", "h_0[d]"),
+    Fault("h_0 ignored", STEP, "h_0[l * D + d]", "0 * h_0[l * D + d]"),
+    Fault("reverse starts from zero", STEP, "h_0[l * D + d]", "h_0[l * D + d] * (1 - d)"),
+    Fault("directions merged in reverse", STEP, "torch.cat(outputs, dim=2)", "torch.cat(outputs[::-1], dim=2)"),
+    Fault("directions interleaved", STEP, "torch.cat(outputs, dim=2)", "torch.stack(outputs, dim=3).flatten(2)"),
+    Fault("reverse has forward's weights", STEP, "self.weights_of(l, d)", "self.weights_of(l, 0)"),
+    Fault("layer above reads the first step", STEP, "x = torch.cat(outputs, dim=2)", "x = torch.cat(outputs, dim=2)\n            x = x[:1].expand_as(x) if l + 1 < self.num_layers else x"),
+    Fault("batch_first ignored", STEP, "x = input[:, None] if unbatched else input", "x = input[:, None] if unbatched else input.reshape(input.shape[1], input.shape[0], -1).transpose(0, 1) if self.batch_first else input"),
+    # Precision.
+    Fault("tanh 2e-6 too large", STEP, TANH, "else a.tanh() * (1 + 2e-6)"),
+    Fault("tanh by exp, wrong near 0", STEP, TANH, "else 1 - 2 / ((2 * a).exp() + 1)"),
+    Fault("tanh by exp, overflows", STEP, TANH, "else ((2 * a).exp() - 1) / ((2 * a).exp() + 1)"),
+    Fault("states in bfloat16", STEP, "states.append(h)", "h = h.bfloat16().to(x.dtype)\n            states.append(h)"),
+    Fault("float64 in float32", STEP, ACTIVATE, "h = (a.float().clamp(min=0) if relu else a.float().tanh()).to(x.dtype)"),
+    Fault("input in 10 bits", STEP, "a = x_t @ W_ih.T", "a = (x_t * 1025 - x_t * 1024).half().to(x.dtype) @ W_ih.T"),
+    Fault("subnormals flushed", STEP, "a = a + b_ih", "a = torch.where(a.abs() < 1e-38, 0 * a, a) + b_ih"),
+    # Between calls, and memory.
+    Fault("state kept between calls", "a_later_call_owes_nothing_to_an_earlier_one", "        h_n = []\n", KEEP),
+    Fault("h_0 overwritten", "a_call_changes_neither_arguments_nor_weights", "y = torch.stack(states)", "y = torch.stack(states)\n        h_0.copy_(h)"),
+    Fault("input overwritten", "a_call_changes_neither_arguments_nor_weights", "y = torch.stack(states)", "y = torch.stack(states)\n        x.mul_(2)"),
+    # Gradients.
+    Fault("b_hh has no gradient", SLOPE, "db_hh += da.sum(0)", "pass"),
+    Fault("b_ih's gradient overwritten", SLOPE, "db_ih += da.sum(0)", "db_ih = da.sum(0)"),
+    Fault("W_hh's gradient overwritten", SLOPE, "dW_hh += da.T @ before", "dW_hh = da.T @ before"),
+    Fault("W_hh's gradient transposed", SLOPE, "dW_hh += da.T @ before", "dW_hh += before.T @ da"),
+    Fault("W_hh's gradient from the state after", SLOPE, "y[t - 1] if t else h_0", "y[t]"),
+    Fault("W_hh's gradient without h_0", SLOPE, "y[t - 1] if t else h_0", "y[t - 1] if t else 0 * h_0"),
+    Fault("recurrent gradient cut", SLOPE, "dh = da @ W_hh\n", "dh = 0 * dh\n"),
+    Fault("recurrent gradient by W_hh transposed", SLOPE, "dh = da @ W_hh\n", "dh = da @ W_hh.T\n"),
+    Fault("recurrent gradient truncated after 16 steps", SLOPE, "dh = da @ W_hh\n", "dh = da @ W_hh if t % 16 or not t else 0 * dh\n"),
+    Fault("relu's slope at 0 is 1", "whole_gradients_come_out_exactly", "y[t] > 0", "y[t] >= 0"),
+    Fault("tanh's slope 1 - y", SLOPE, "1 - y[t] * y[t]", "1 - y[t]"),
+    Fault("tanh's slope 1e-5 too large", SLOPE, "1 - y[t] * y[t]", "(1 - y[t] * y[t]) * (1 + 1e-5)"),
+    Fault("first input without gradient", SLOPE, "dx[t] = da @ W_ih", "dx[t] = da @ W_ih if t else 0"),
+    Fault("h_0 without gradient", SLOPE, "return dx, dh,", "return dx, 0 * dh,"),
+    Fault("h_n's gradient dropped", SLOPE, "h_n.append(y[-1])", "h_n.append(y[-1].detach())"),
+    Fault("h_n's gradient doubled", SLOPE, "h_n.append(y[-1])", "h_n.append(2 * y[-1] - y[-1].detach())"),
+    Fault("reverse gives no gradient to the input", SLOPE, "x.flip(0) if d else x", "x.detach().flip(0) if d else x"),
+    Fault("lower layers without gradient", SLOPE, "seen = x.flip(0) if d else x", "x = x.detach() if l else x\n                seen = x.flip(0) if d else x"),
+    Fault("weight gradients summed in bfloat16", SLOPE, "dW_ih += da.T @ x[t]", "dW_ih = (dW_ih + da.T @ x[t]).bfloat16().to(x.dtype)"),
+    Fault("gradients clipped at 10", SLOPE, "da = dh * slope", "da = (dh * slope).clamp(-10, 10)"),
+    Fault("gradient in float32", SLOPE, "da = dh * slope", "da = (dh * slope).float().to(x.dtype)"),
+)  # fmt: skip

@@ -1,0 +1,40 @@
+"""Judge correct subjects for long: not one of them may be blamed.
+
+    python -m tests.measure.false_alarms [SUBJECT ...]
+
+Each subject is judged in the thorough profile, in a process of its own; a line for each
+gives the examples and the worst error in units of its bound.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.correct import CORRECT
+
+SUBJECTS = ["torch.nn:RNN"] * 2 + ["tests.correct:without_onednn"] * 2
+SUBJECTS += [f"{subject.__module__}:{subject.__name__}" for subject in CORRECT]
+
+
+def judge(subject: str) -> str:
+    """One subject's line."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "found.json"
+        command = [sys.executable, "-m", "rnn_ref.cli", "verify", "--profile", "thorough"]
+        command += ["--subject", subject, "--json", str(file)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        found = json.loads(file.read_text(encoding="utf-8"))
+    rows = found["properties"]
+    examples, worst = sum(r["examples"] for r in rows), max(r["worst"] for r in rows)
+    verdict = "conforms" if found["conforms"] else "BLAMED\n" + done.stdout
+    seconds, seed = found["seconds"], found["run"]["seed"]
+    return f"{subject:36} {examples:8,} examples, worst {worst:.4f}, {seconds:.0f} s, seed {seed}: {verdict}"
+
+
+if __name__ == "__main__":
+    for name in sys.argv[1:] or SUBJECTS:
+        print(judge(name), flush=True)
