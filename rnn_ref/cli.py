@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -16,9 +17,16 @@ from rnn_ref.plugin import OPTIONS
 PARITY = Path(__file__).parent / "parity"
 
 
-def parser() -> argparse.ArgumentParser:
+class Parser(argparse.ArgumentParser):
+    """One whose complaints are one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def parser() -> Parser:
     """The options of `rnn-ref`."""
-    top = argparse.ArgumentParser(prog="rnn-ref", description=__doc__)
+    top = Parser(prog="rnn-ref", description=__doc__)
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     verify = commands.add_parser(
         "verify",

@@ -23,6 +23,15 @@ class Violation(AssertionError):
     """A property that does not hold for a case; the message is all that a person needs."""
 
 
+@dataclass(frozen=True)
+class Property:
+    """A claim, the capabilities without which it says nothing, and its domains by structure."""
+
+    claim: Claim
+    needs: Sequence[str]
+    domains: dict[str, Domain]
+
+
 def holds_for(
     *, needs: Sequence[str] = (), structures: bool = False, **domain: Sequence[Any]
 ) -> Callable[[Claim], Callable[..., None]]:
@@ -34,19 +43,17 @@ def holds_for(
     """
 
     def decorate(claim: Claim) -> Callable[..., None]:
+        domains = {name: domain | STRUCTURES[name] for name in STRUCTURES} if structures else {}
+        held = Property(claim, needs, domains or {"": domain})
+
+        def test(rnn_examination: Examination, structure: str = "") -> None:
+            rnn_examination.examine(held, structure)
+
         if structures:
-
-            @pytest.mark.parametrize("structure", STRUCTURES)
-            def test(rnn_examination: Examination, structure: str) -> None:
-                rnn_examination.examine(claim, needs, domain | STRUCTURES[structure])
-        else:
-
-            def test(rnn_examination: Examination) -> None:  # type: ignore[misc]
-                rnn_examination.examine(claim, needs, domain)
-
+            test = pytest.mark.parametrize("structure", STRUCTURES)(test)
         test.__name__, test.__doc__ = claim.__name__, claim.__doc__
         test.__module__ = claim.__module__
-        test.rnn_property = True  # type: ignore[attr-defined]
+        test.rnn_property = held  # type: ignore[attr-defined]
         return test
 
     return decorate
@@ -85,10 +92,10 @@ class Examination:
     case: Case | None = None
     record: Callable[[dict[str, Any]], None] = lambda found: None
 
-    def examine(self, claim: Claim, needs: Sequence[str], domain: Domain) -> None:
-        """Hold the claim to the cases of its domain, or to the one given; fail or skip the test."""
-        domain = restrict(domain, self.without)
-        lacking = sorted(self.without.intersection(needs))
+    def examine(self, held: Property, structure: str) -> None:
+        """Hold a claim to the cases of a domain, or to the one given; fail or skip the test."""
+        claim, domain = held.claim, restrict(held.domains[structure], self.without)
+        lacking = sorted(self.without.intersection(held.needs))
         if lacking or not all(domain.values()):
             pytest.skip(f"--without {', '.join(lacking or sorted(self.without))}")
         tally, violation = Tally(), ""

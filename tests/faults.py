@@ -41,6 +41,14 @@ class Fault(NamedTuple):
 ACTIVATE = "h = a.clamp(min=0) if relu else a.tanh()"
 TANH = "else a.tanh()"
 
+RESULT = "        h = torch.stack(h_n)\n"
+CLASS = "    def forward(self, input: Tensor, h_0"
+BEGIN = "        h_n = []\n"
+ORDER = """
+    def __init__(self, I, H, num_layers=1, bias=True, nonlinearity="tanh", *rest, **options):
+        super().__init__(I, H, num_layers, nonlinearity, bias, *rest, **options)
+
+"""
 KEEP = """
         h_n = []
         kept = self.__dict__.setdefault("kept", [])
@@ -92,7 +100,7 @@ FAULTS = (
     Fault("input in 10 bits", STEP, "a = x_t @ W_ih.T", "a = (x_t * 1025 - x_t * 1024).half().to(x.dtype) @ W_ih.T"),
     Fault("subnormals flushed", STEP, "a = a + b_ih", "a = torch.where(a.abs() < 1e-38, 0 * a, a) + b_ih"),
     # Between calls, and memory.
-    Fault("state kept between calls", "a_later_call_owes_nothing_to_an_earlier_one", "        h_n = []\n", KEEP),
+    Fault("state kept between calls", "a_later_call_owes_nothing_to_an_earlier_one", BEGIN, KEEP),
     Fault("h_0 overwritten", "a_call_changes_neither_arguments_nor_weights", "y = torch.stack(states)", "y = torch.stack(states)\n        h_0.copy_(h)"),
     Fault("input overwritten", "a_call_changes_neither_arguments_nor_weights", "y = torch.stack(states)", "y = torch.stack(states)\n        x.mul_(2)"),
     # Gradients.
@@ -117,4 +125,20 @@ FAULTS = (
     Fault("weight gradients summed in bfloat16", SLOPE, "dW_ih += da.T @ x[t]", "dW_ih = (dW_ih + da.T @ x[t]).bfloat16().to(x.dtype)"),
     Fault("gradients clipped at 10", SLOPE, "da = dh * slope", "da = (dh * slope).clamp(-10, 10)"),
     Fault("gradient in float32", SLOPE, "da = dh * slope", "da = (dh * slope).float().to(x.dtype)"),
+    # What the laws are for: one run against another.
+    Fault("weights not loaded", "setup_weights_arrive_and_two_tensors_come_back", CLASS, "    def load_state_dict(self, state):\n        pass\n\n" + CLASS),
+    Fault("h_n without its first axis", "shapes_dtypes_and_devices_are_as_documented", RESULT, RESULT + "        h = h[0] if len(h) == 1 else h\n"),
+    Fault("h_n in float32", "shapes_dtypes_and_devices_are_as_documented", RESULT, RESULT + "        h = h.float()\n"),
+    Fault("relu rounded up by one unit", "whole_numbers_come_out_exactly", "a.clamp(min=0) if", "a.clamp(min=0) * (1 + torch.finfo(a.dtype).eps) if"),
+    Fault("reverse skips its first step", "reverse_direction_equals_forward_on_flipped_input", "seen = x.flip(0) if d else x", "seen = torch.cat([x[:-1].flip(0), x[:1]]) if d else x"),
+    Fault("residual added between layers", "a_stack_equals_its_layers_composed", "x = torch.cat(outputs, dim=2)", "y = torch.cat(outputs, dim=2)\n            x = y + x if l and x.shape == y.shape else y"),
+    Fault("h_n one unit off the last state", "one_run_equals_two_joined_by_the_carried_state", RESULT, RESULT + "        h = h * (1 + 1e-3)\n"),
+    Fault("last row depends on its neighbour", "a_permuted_batch_gives_the_permuted_result", "h, states = h_0, []", "h, states = h_0 + (torch.arange(len(h_0)) == 3)[:, None], []"),
+    Fault("rows normalised together", "a_row_of_a_batch_equals_that_sequence_alone", "a = a + b_hh", "a = a + b_hh + 1e-3 * a.mean(0)"),
+    Fault("unbatched is another network", "a_row_of_a_batch_equals_that_sequence_alone", RESULT, RESULT + "        x = 0.99 * x if unbatched else x\n"),
+    Fault("batch_first reads h_0 by rows", "batch_first_is_a_transposition", BEGIN, BEGIN + "        h_0 = h_0.reshape(x.shape[1], -1, self.hidden_size).transpose(0, 1) if self.batch_first else h_0\n"),
+    Fault("absent h_0 is ones", "no_h_0_is_a_zero_h_0", "h_0 = x.new_zeros(", "h_0 = x.new_ones("),
+    Fault("input centred over time", "later_input_leaves_earlier_output_alone", BEGIN, BEGIN + "        x = x - x.mean(0)\n"),
+    Fault("options in another order", "options_by_position_equal_options_by_name", CLASS, ORDER + CLASS),
+    Fault("h_n of a chaotic layer rounded", GRADIENT, "dh = dh + dy[t]", "dh = dh + dy[t] * 0.9999"),
 )  # fmt: skip

@@ -1,0 +1,114 @@
+"""The strategies: all they draw is legal, they reach the rare case, and they shrink."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from hypothesis import find, given, settings
+
+from rnn_ref.case import ARRAY_DTYPES, INPUTS, LOSSES, WEIGHTS, Case
+from rnn_ref.domain import CAPABILITIES, STRUCTURES, outside, restrict
+from rnn_ref.strategies import EDGES, cases
+
+SIMPLEST = Case("tanh", 1, 1, True, 1, 1, 1, 1, "float32", h_0=True)
+
+RARE: dict[str, Callable[[Case], bool]] = {
+    **{f"weights={name}": lambda case, name=name: case.weights == name for name in WEIGHTS},
+    **{f"input={name}": lambda case, name=name: case.input == name for name in INPUTS},
+    **{f"loss={name}": lambda case, name=name: case.loss == name for name in LOSSES},
+    **{f"{axis} past 64": lambda case, axis=axis: getattr(case, axis) > 64 for axis in "TNIH"},
+    "four layers in both directions": lambda case: case.L == 4 and case.D == 2,
+    "no bias": lambda case: not case.bias,
+    "no h_0": lambda case: not case.h_0,
+    "I = H above 1": lambda case: case.I == case.H > 1,
+    "T = N above 1, batch_first": lambda case: case.T == case.N > 1 and case.batch_first,
+    "N = L*D above 1": lambda case: case.N == case.L * case.D > 1,
+    "an exact network": lambda case: (case.nonlinearity, case.weights, case.input)
+    == ("relu", "sparse", "integer"),
+    "an exact saturation": lambda case: (case.weights, case.input) == ("saturating", "large"),
+    "all sizes distinct": lambda case: len({case.T, case.N, case.I, case.H, case.L * case.D}) == 5,
+}
+
+
+@given(case=cases(dtypes=tuple(ARRAY_DTYPES)))
+@settings(max_examples=200)
+def test_drawn_cases_have_arrays_of_the_sizes_they_say(case: Case) -> None:
+    """Every drawn case is legal, and its problem has its sizes."""
+    problem = case.problem()
+    assert problem.input.shape == (case.T, case.N, case.I)
+    assert problem.parameters["weight_hh_l0"].shape == (case.H, case.H)
+    assert len(problem.parameters) == case.L * case.D * (4 if case.bias else 2)
+
+
+@pytest.mark.parametrize("name", RARE)
+def test_rare_cases_are_reached(name: str) -> None:
+    """A few thousand draws find every regime, every edge, and coincidences that hide swaps."""
+    assert RARE[name](find(cases(), RARE[name], settings=settings(max_examples=5000)))
+
+
+@pytest.mark.parametrize("size", EDGES)
+@pytest.mark.parametrize("axis", "TNIH")
+def test_every_edge_is_reached_on_every_axis(axis: str, size: int) -> None:
+    """Each size around a vector width or a tile is drawn for each axis."""
+    reached = lambda case: getattr(case, axis) == size  # noqa: E731 - used twice
+    assert reached(find(cases(), reached, settings=settings(max_examples=10_000)))
+
+
+def test_most_cases_are_cheap() -> None:
+    """Of 500 cases, at least half have fewer than 500 products of a step."""
+    costs: list[int] = []
+
+    @given(case=cases())
+    @settings(max_examples=500, database=None)
+    def draw(case: Case) -> None:
+        costs.append(case.T * case.N * case.H * (case.I + case.H) * case.L * case.D)
+
+    draw()
+    assert sorted(costs)[len(costs) // 2] < 5000
+
+
+def test_cases_shrink_to_the_simplest() -> None:
+    """If anything is wrong, the smallest case is: all sizes 1, nothing optional, seed 0."""
+    assert find(cases(), lambda case: True) == SIMPLEST
+
+
+@pytest.mark.parametrize(
+    ("fault", "minimal"),
+    [
+        (lambda case: case.T > 1, {"T": 2}),
+        (lambda case: case.D == 2, {"D": 2}),
+        (lambda case: case.L > 2, {"L": 3}),
+        (lambda case: case.H > 8, {"H": 9}),
+        (lambda case: case.nonlinearity == "relu" and not case.bias, {"nonlinearity": "relu", "bias": False}),
+        (lambda case: case.input == "subnormal", {"input": "subnormal"}),
+    ],
+)
+def test_cases_shrink_to_what_a_fault_needs(
+    fault: Callable[[Case], bool], minimal: dict[str, object]
+) -> None:
+    """What a fault does not need shrinks away."""
+    found = find(cases(), fault, settings=settings(max_examples=5000))
+    assert found == replace(SIMPLEST, **minimal)
+
+
+@pytest.mark.parametrize("capability", CAPABILITIES)
+def test_what_a_subject_lacks_is_never_drawn(capability: str) -> None:
+    """A domain without a capability holds no case that needs it."""
+    domain = restrict({}, [capability])
+
+    @given(case=cases(**domain))
+    @settings(max_examples=50, database=None)
+    def draw(case: Case) -> None:
+        assert not outside(case, domain)
+
+    draw()
+
+
+@pytest.mark.parametrize("structure", STRUCTURES)
+def test_structures_cover_depth_and_direction(structure: str) -> None:
+    """The four structures are what their names say."""
+    domain = STRUCTURES[structure]
+    assert (min(domain["num_layers"]) > 1) == ("deep" in structure)
+    assert (domain["directions"] == (2,)) == ("bidirectional" in structure)
