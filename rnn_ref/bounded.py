@@ -234,7 +234,9 @@ def total(a: Bounded, b: Bounded, sign: float) -> Bounded:
     )
 
 
-def product(a: Bounded, b: Bounded, times: Callable[[Floats, Floats], Floats], terms: int) -> Bounded:
+def product(
+    a: Bounded, b: Bounded, times: Callable[[Floats, Floats], Floats], terms: int
+) -> Bounded:
     """a b, elementwise or as matrices: a sum of so many products of stored numbers."""
     a, b = a.stored, b.stored
     value, magnitude = times(a.value, b.value), times(a.high, b.high)
@@ -272,12 +274,11 @@ def maximum(a: Bounded, b: Bounded) -> Bounded:
 
 
 def greater(a: Bounded, b: Bounded) -> Bounded:
-    """Whether a stored number is above b, which is 0: 1 or 0, or left open where it may be either."""
+    """Whether a stored number is above b, which is 0: 1 or 0, or open where it may be either."""
     a = a.stored
     decided = (np.abs(a.value - b.value) > a.error) | (a.error == 0)
     error = np.where(decided, 0.0, np.inf)
-    above = Bounded(a.value > b.value, error, rounding=a.rounding, whole=bool(decided.all()))
-    return above
+    return Bounded(a.value > b.value, error, rounding=a.rounding, whole=bool(decided.all()))
 
 
 RULES: dict[np.ufunc, Callable[..., Bounded]] = {

@@ -40,10 +40,9 @@ def to_tensor(array: Floats, dtype: str, device: str = "cpu") -> torch.Tensor:
     Raises TypeError if the array is not of the dtype that holds it (ARRAY_DTYPES), and
     ValueError if a number in it is no bfloat16 where that is wanted.
     """
-    if array.dtype != ARRAY_DTYPES[dtype]:
-        raise TypeError(
-            f"array: expected {np.dtype(ARRAY_DTYPES[dtype])} for a {dtype} tensor, came {array.dtype}"
-        )
+    expected = np.dtype(ARRAY_DTYPES[dtype])
+    if array.dtype != expected:
+        raise TypeError(f"array: expected {expected} for a {dtype} tensor, came {array.dtype}")
     array = np.array(array, order="C")
     if dtype != "bfloat16":
         return torch.from_numpy(array).to(device)

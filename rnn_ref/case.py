@@ -11,6 +11,7 @@ a counter-based generator (Philox: Salmon et al., Parallel random numbers: as ea
 
 from __future__ import annotations
 
+import math
 import re
 import zlib
 from collections.abc import Callable
@@ -39,21 +40,24 @@ class Words:
     """A stream of random words, and the numbers made of them."""
 
     def __init__(self, seed: int, name: str) -> None:
-        self.generator = np.random.Philox(key=np.array([seed, zlib.crc32(name.encode())], np.uint64))
+        self.generator = np.random.Philox(
+            key=np.array([seed, zlib.crc32(name.encode())], np.uint64)
+        )
 
     def raw(self, shape: tuple[int, ...]) -> NDArray[np.uint64]:
         """Words of 64 random bits."""
-        return self.generator.random_raw(int(np.prod(shape))).reshape(shape)
+        return np.asarray(self.generator.random_raw(int(np.prod(shape)))).reshape(shape)
 
     def uniform(self, shape: tuple[int, ...]) -> NDArray[np.float64]:
         """Uniform in [-1, 1), in multiples of 2^-52."""
-        return (self.raw(shape) >> np.uint64(11)) * 2.0**-52 - 1
+        return (self.raw(shape) >> np.uint64(11)).astype(np.float64) * 2.0**-52 - 1
 
     def normal(self, shape: tuple[int, ...]) -> NDArray[np.float64]:
         """Nearly normal, of variance 1: the sum of four numbers uniform on 16 bits, to +-3.46."""
         words = self.raw(shape)
-        lanes = [(words >> np.uint64(16 * i)) & np.uint64(0xFFFF) for i in range(4)]
-        return (sum(lanes).astype(np.float64) - 2 * 0xFFFF) * (np.sqrt(3.0) / 0x10000)
+        lanes = np.stack([words >> np.uint64(16 * i) for i in range(4)]) & np.uint64(0xFFFF)
+        scale: float = np.sqrt(3.0) / 0x10000
+        return (lanes.sum(axis=0).astype(np.float64) - 2 * 0xFFFF) * scale
 
     def integers(self, largest: int, shape: tuple[int, ...]) -> NDArray[np.float64]:
         """Whole numbers, uniform in [-largest, largest]."""
@@ -86,7 +90,7 @@ of `one-sided` weights do not cancel.
 
 def scale(dtype: str) -> float:
     """A third of the dtype's range of exponents: large, while products stay in range."""
-    return 2.0 ** (np.frexp(ROUNDING[dtype].largest)[1] // 3)
+    return 2.0 ** (math.frexp(ROUNDING[dtype].largest)[1] // 3)
 
 
 INPUTS: dict[str, Callable[[Words, tuple[int, ...], str], NDArray[np.float64]]] = {
@@ -206,9 +210,10 @@ class Case:
 
     def __post_init__(self) -> None:
         for name, (smallest, largest) in {**SIZES, "seed": Size(0, 2**64 - 1)}.items():
-            if not smallest <= getattr(self, name) <= largest:
+            value = getattr(self, name)
+            if not smallest <= value <= largest:
                 raise ValueError(
-                    f"case: expected {name} from {smallest} to {largest}, came {getattr(self, name)}"
+                    f"case: expected {name} from {smallest} to {largest}, came {value}"
                 )
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:

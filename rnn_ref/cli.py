@@ -21,6 +21,7 @@ class Parser(argparse.ArgumentParser):
     """One whose complaints are one sentence."""
 
     def error(self, message: str) -> NoReturn:
+        """Exit with status 2."""
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
@@ -31,8 +32,8 @@ def parser() -> Parser:
     verify = commands.add_parser(
         "verify",
         help="hold torch.nn.RNN, or another subject, to the properties",
-        epilog="What follows -- is handed to pytest. Exit status: 0 the subject conforms, 1 it"
-        " does not, 2 the command line is wrong, the subject can't be loaded or nothing was judged.",
+        epilog="What follows -- is handed to pytest. Exit status: 0 the subject conforms; 1 it does"
+        " not; 2 the command line is wrong, the subject can't be loaded, or nothing was judged.",
     )
     for name, described in OPTIONS.items():
         verify.add_argument(f"--{name}", **described)
@@ -65,14 +66,14 @@ def verify(options: argparse.Namespace, to_pytest: Sequence[str]) -> int:
     os.environ.pop("PYTEST_ADDOPTS", None)  # meant for the caller's own tests
     with tempfile.TemporaryDirectory() as scratch:
         os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", scratch)
-        status = int(pytest.main([*command, *to_pytest]))
+        status = pytest.main([*command, *to_pytest])
     if status == pytest.ExitCode.NO_TESTS_COLLECTED:
         which = "" if options.k is None else f" with -k {options.k!r}"
         print(f"rnn-ref: nothing was judged: the options leave no property{which}", file=sys.stderr)
-    return EXIT_STATUS.get(status, status)
+    return EXIT_STATUS.get(status, int(status))
 
 
-EXIT_STATUS = {
+EXIT_STATUS: dict[int, int] = {
     pytest.ExitCode.INTERRUPTED: 130,
     pytest.ExitCode.USAGE_ERROR: 2,
     pytest.ExitCode.NO_TESTS_COLLECTED: 2,

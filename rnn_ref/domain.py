@@ -66,5 +66,7 @@ def restrict(domain: Domain, without: Iterable[str]) -> Domain:
 
 def outside(case: Case, domain: Domain) -> str:
     """The first field of a case that is outside a domain, or nothing."""
-    fields = (FIELDS[name] for name, values in domain.items() if getattr(case, FIELDS[name]) not in values)
+    fields = (
+        FIELDS[name] for name, values in domain.items() if getattr(case, FIELDS[name]) not in values
+    )
     return next(fields, "")

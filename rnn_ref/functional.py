@@ -38,7 +38,7 @@ class Layout(NamedTuple):
         return y.swapaxes(0, 1) if self.batch_first else y
 
     def to_rows(self, h: Array) -> Array:
-        """The caller's state, (L*D, H) or (L*D, N, H) whatever `batch_first` says, as (L*D, N, H)."""
+        """The caller's state, (L*D, H) or (L*D, N, H) even with `batch_first`, as (L*D, N, H)."""
         return h[:, None] if self.unbatched else h
 
     def from_rows(self, h: Array) -> Array:
@@ -66,7 +66,7 @@ def rnn(
     shapes, ranks and dtypes that do not fit, an unknown nonlinearity, an empty sequence.
     """
     network, layout, x, start, activation = prepare(
-        input, parameters, h_0, nonlinearity, batch_first
+        input, parameters, h_0, nonlinearity=nonlinearity, batch_first=batch_first
     )
     states = forward(x, start, network.layers, activation)
     return layout.from_steps(states[-1]), layout.from_rows(final(states, network.D))
@@ -90,7 +90,7 @@ def rnn_backward(
     gradients for non-differentiable functions: the sub-gradient of least norm).
     """
     network, layout, x, start, activation = prepare(
-        input, parameters, h_0, nonlinearity, batch_first
+        input, parameters, h_0, nonlinearity=nonlinearity, batch_first=batch_first
     )
     states = forward(x, start, network.layers, activation)
     like_output, like_h_n = layout.from_steps(states[-1]), layout.from_rows(start)
@@ -106,6 +106,7 @@ def prepare(
     input: Array,
     parameters: Mapping[str, Array],
     h_0: Array | None,
+    *,
     nonlinearity: str,
     batch_first: bool,
 ) -> tuple[Network, Layout, Array, Array, Activation]:

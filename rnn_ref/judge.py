@@ -50,12 +50,12 @@ def compare(
         off = np.abs(came.astype(np.float64) - value)
         equal = (came == value) | (np.isnan(came) & np.isnan(value))
         ratio = np.where(equal, 0.0, off / allowed)
-    open = np.isinf(allowed)
-    ratio = np.where(open, 0.0, np.where(np.isnan(ratio), np.inf, ratio))
+    undecided = np.isinf(allowed)
+    ratio = np.where(undecided, 0.0, np.where(np.isnan(ratio), np.inf, ratio))
     if tanh:
-        open |= allowed >= range_of_tanh(value, expected.rounding)
+        undecided |= allowed >= range_of_tanh(value, expected.rounding)
     over = ratio > 1
-    ratio = np.where(open & ~over, 0.0, ratio)
+    ratio = np.where(undecided & ~over, 0.0, ratio)
     at = np.unravel_index(int(np.argmax(ratio)), came.shape) if came.size else ()
     worst = ""
     if over.any():
@@ -65,7 +65,7 @@ def compare(
             f"  off by {off[at]:.2g}, allowed {allowed[at]:.2g}, ratio {ratio[at]:.3g}"
         )
     largest = float(ratio[at]) if came.size else 0.0
-    return Comparison(name, came.size, int(open.sum()), int(over.sum()), largest, worst)
+    return Comparison(name, came.size, int(undecided.sum()), int(over.sum()), largest, worst)
 
 
 def counted(name: str, elements: int) -> Comparison:

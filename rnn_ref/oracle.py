@@ -82,9 +82,7 @@ class Oracle:
 
     def own(self, shown: Sequence[Floats | None]) -> list[Bounded]:
         """Every layer's states as the subject showed them, else as they are end to end."""
-        return [
-            self.states[l] if y is None else self.take(y) for l, y in enumerate(shown)
-        ]
+        return [self.states[l] if y is None else self.take(y) for l, y in enumerate(shown)]
 
     def steps(self, own: Sequence[Bounded]) -> list[Bounded]:
         """Every layer's states, each one step from the states before it and below it in `own`."""
@@ -97,23 +95,23 @@ class Oracle:
             stepped.append(np.concatenate(ys, axis=2).stored)
         return stepped
 
-    def behind(self, own: Sequence[Bounded], steps: Sequence[Bounded]) -> list[Bounded]:
-        """The states that a backward pass may go through: the subject's own, or unrounded.
+    def behind(self, output: Bounded, stepped: Bounded) -> list[Bounded]:
+        """The states that a backward pass may have gone through, given the output shown.
 
         A correct subject may take tanh's slope from the pre-activation in place of the
-        rounded state, so each state has the error of its own step. relu rounds nothing:
-        in a dtype that sums are accumulated in, its slope is that of the state shown,
-        unless that may have overflown.
+        rounded state, so the last layer's states have the error of their own step. relu
+        rounds nothing: in a dtype that sums are accumulated in, its slope is that of the
+        state shown, unless that may have overflown. The states below are hidden, and only
+        known end to end: others than those of the layers run one by one may lead to the
+        same output to the bit, and give other gradients.
         """
-        behind = []
-        for y, stepped in zip(own, steps, strict=True):
-            if self.problem.nonlinearity == "tanh" or self.rounding.ua != self.rounding.u:
-                error = np.maximum(y.error, stepped.error)
-            else:
-                error = np.where(np.isinf(stepped.error), np.inf, y.error)
-            whole = y.whole and not error.any()
-            behind.append(Bounded(y.value, error, rounding=self.rounding, whole=whole))
-        return behind
+        if self.problem.nonlinearity == "tanh" or self.rounding.ua != self.rounding.u:
+            error = stepped.error
+        else:
+            error = np.where(np.isinf(stepped.error), np.inf, output.error)
+        whole = output.whole and not error.any()
+        last = Bounded(output.value, error, rounding=self.rounding, whole=whole)
+        return [*self.states[:-1], last]
 
     def gradients(self, states: Sequence[Bounded] | None = None) -> dict[str, Bounded]:
         """Gradients by name, through the given states, else through those of `states`."""

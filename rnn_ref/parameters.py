@@ -30,7 +30,10 @@ def names(L: int, D: int, bias: bool) -> tuple[str, ...]:
     """torch's names of all parameters, in the order of `torch.nn.RNN.named_parameters`."""
     kinds = ("weight_ih", "weight_hh") + (("bias_ih", "bias_hh") if bias else ())
     return tuple(
-        f"{kind}_l{l}{'_reverse' if d else ''}" for l in range(L) for d in range(D) for kind in kinds
+        f"{kind}_l{l}{'_reverse' if d else ''}"
+        for l in range(L)
+        for d in range(D)
+        for kind in kinds
     )
 
 
@@ -43,7 +46,9 @@ def read(parameters: Mapping[str, Array]) -> Network:
     a network and for shapes that do not fit.
     """
     if not isinstance(parameters, Mapping):
-        raise TypeError(f"parameters: expected a mapping of names to arrays, came {kind(parameters)}")
+        raise TypeError(
+            f"parameters: expected a mapping of names to arrays, came {kind(parameters)}"
+        )
     L = sum(f"weight_ih_l{l}" in parameters for l in range(len(parameters)))
     D = 2 if "weight_ih_l0_reverse" in parameters else 1
     bias = "bias_ih_l0" in parameters
@@ -68,10 +73,12 @@ def read(parameters: Mapping[str, Array]) -> Network:
         shapes = ((H, D * H if l else I), (H, H), (H,), (H,))[: 4 if bias else 2]
         layer = []
         for _ in range(D):
-            arrays = [(name, parameters[name], shape) for shape, name in zip(shapes, order)]
-            for name, array, shape in arrays:
-                check(name, array, shape, dtype, "weight_ih_l0")
-            layer.append(Weights(*(array for _, array, _ in arrays)))
+            arrays = []
+            for shape in shapes:
+                name = next(order)
+                check(name, parameters[name], shape, dtype, "weight_ih_l0")
+                arrays.append(parameters[name])
+            layer.append(Weights(*arrays))
         layers.append(layer)
     return Network(layers, L, D, I, H, bias)
 
@@ -86,14 +93,17 @@ def check_numbers(name: str, value: Array) -> None:
     if not hasattr(type(value), "__array_ufunc__"):
         raise TypeError(f"{name}: expected a NumPy array, came {kind(value)}")
     if value.dtype.kind not in "fcO":
-        raise TypeError(f"{name}: expected floating-point, complex or exact numbers, came {value.dtype}")
+        raise TypeError(
+            f"{name}: expected floating-point, complex or exact numbers, came {value.dtype}"
+        )
 
 
 def check_rank(name: str, value: Array, shape: str, *ranks: int) -> tuple[int, ...]:
     """The array's shape; ValueError, naming the expected one, if it has none of the ranks."""
     if value.ndim not in ranks:
         raise ValueError(f"{name}: expected shape {shape}, came {value.shape}")
-    return value.shape
+    found: tuple[int, ...] = value.shape
+    return found
 
 
 def check(name: str, value: Array, shape: tuple[int, ...], dtype: np.dtype, like: str) -> None:

@@ -7,7 +7,7 @@ imports neither torch nor Hypothesis until a property is collected.
 from __future__ import annotations
 
 import json
-import random
+import secrets
 import time
 from dataclasses import replace
 from functools import cached_property
@@ -55,7 +55,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "choices": tuple(CAPABILITIES),
         "default": [],
         "metavar": "CAPABILITY",
-        "help": f"do not judge what needs it; of {', '.join(CAPABILITIES)}; may be given more than once",
+        "help": "do not judge what needs it; may be given more than once; of "
+        + ", ".join(CAPABILITIES),
     },
     "case": {"metavar": "LINE", "help": "judge this one case, as a failure's message prints it"},
     "json": {"metavar": "FILE", "help": "write what was found, with the environment, to FILE"},
@@ -64,21 +65,23 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare the options."""
     group = parser.getgroup("rnn_ref", "parity with torch.nn.RNN")
     for name, described in OPTIONS.items():
         group.addoption(f"--rnn-{name}", **described)
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    """Choose a seed, unless one is given, and set up the run."""
     if config.option.rnn_seed is None:
-        config.option.rnn_seed = random.randrange(2**32)
+        config.option.rnn_seed = secrets.randbits(32)
     config.pluginmanager.register(Verification(config), "rnn_ref.verification")
 
 
 @pytest.fixture
 def rnn_examination(request: pytest.FixtureRequest) -> Examination:
     """What a property is examined with; what comes of it goes into the test's report."""
-    verification = request.config.pluginmanager.get_plugin("rnn_ref.verification")
+    verification: Any = request.config.pluginmanager.get_plugin("rnn_ref.verification")
     examination: Examination = verification.examination
     return replace(examination, record=dict(request.node.user_properties)[REPORTED].update)
 
@@ -97,6 +100,7 @@ class Verification:
         self.started = time.monotonic()
 
     def option(self, name: str) -> Any:
+        """The value of --rnn-{name}."""
         return self.config.getoption(f"rnn_{name}")
 
     @cached_property
@@ -135,7 +139,7 @@ class Verification:
             raise pytest.UsageError(str(error)) from error
         return Examination(
             subject=subject,
-            dtypes=run.dtypes,
+            dtypes=tuple(run.dtypes),
             examples=PROFILES[run.profile],
             seed=run.seed,
             without=frozenset(run.without),
@@ -171,13 +175,13 @@ class Verification:
         """Mark a property, so that its report is known as one; judge none if the set-up fails."""
         if not is_property(item):
             return
-        item.user_properties.append((REPORTED, {"property": item.name}))
-        if any(row.verdict == "FAILS" and row.property.startswith(SETUP) for row in self.rows.values()):
+        item.user_properties.append((REPORTED, {"name": item.name}))
+        if any(row.verdict == "FAILS" and row.name.startswith(SETUP) for row in self.rows.values()):
             pytest.skip("the set-up property fails: see to the wiring first")
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep a property's report as a row of the table."""
-        found = dict(report.user_properties).get(REPORTED)
+        found: Any = dict(report.user_properties).get(REPORTED)
         if found is None or (report.when != "call" and report.passed):
             return
         verdict = {"passed": "holds", "failed": "FAILS", "skipped": "not judged"}[report.outcome]
@@ -200,7 +204,7 @@ class Verification:
             return
         rows, seconds = list(self.rows.values()), time.monotonic() - self.started
         terminalreporter.write_line("")
-        for line in table(rows, terminalreporter._tw.fullwidth):
+        for line in table(rows, self.config.get_terminal_writer().fullwidth):
             terminalreporter.write_line(line, red="FAILS" in line)
         terminalreporter.write_line("")
         terminalreporter.write_line(closing_line(self.run, rows, seconds), bold=True)

@@ -127,7 +127,7 @@ def backward(
     dy: Array, dh_n: Array, x: Array, h_0: Array, layers: Sequence[Sequence[Weights]],
     states: Sequence[Array], activation: Activation,
 ) -> tuple[Array, Array, list[list[Weights]]]:  # fmt: skip
-    """Carry dy, for the output, and dh_n, for h_n, to x, h_0 and layers, through forward's states."""
+    """Carry dy, for the output, and dh_n, for h_n, through forward's states to x, h_0, layers."""
     dh_0, dlayers = list(dh_n), [list(layer) for layer in layers]
     for l, layer in reversed(list(enumerate(layers))):
         D, below, dbelow = len(layer), states[l - 1] if l else x, []

@@ -20,7 +20,7 @@ class Row:
     reason why it was not judged, `drawn` how often each regime was drawn.
     """
 
-    property: str
+    name: str
     verdict: str
     message: str = ""
     examples: int = 0
@@ -32,7 +32,7 @@ class Row:
     @property
     def claim(self) -> str:
         """The property's name as words, such as `every step obeys the recurrence, deep`."""
-        words = self.property.removeprefix("test_").replace("_", " ")
+        words = self.name.removeprefix("test_").replace("_", " ")
         words = re.sub(r"\b(h) ([n0])\b|\b(batch) (first)\b", r"\1\3_\2\4", words)
         return words.replace("[", ", ").removesuffix("]")
 
@@ -54,14 +54,17 @@ def ratio(worst: float) -> str:
     """A ratio in at most 7 characters; never rounded across 1, which is where the verdict turns."""
     if worst >= 1000:
         return f"{worst:.0e}"
-    return f"{(math.floor if worst <= 1 else math.ceil)(worst * 100) / 100:.2f}"
+    hundredths = math.floor(worst * 100) if worst <= 1 else math.ceil(worst * 100)
+    return f"{hundredths / 100:.2f}"
 
 
 def table(rows: Sequence[Row], width: int) -> list[str]:
     """The rows as lines of at most `width` characters (72 at least)."""
     numbers = "{:>8} {:>11} {:>8}  {:<10}"
     claim = max(30, min(width, 120) - 42)
-    lines = ["claim".ljust(claim) + " " + numbers.format("examples", "elements", "error /", "verdict")]
+    lines = [
+        "claim".ljust(claim) + " " + numbers.format("examples", "elements", "error /", "verdict")
+    ]
     lines += [" " * claim + " " + numbers.format("", "", "bound", "")]
     for row in rows:
         first, *rest = textwrap.wrap(row.claim, claim, subsequent_indent="  ")
@@ -83,7 +86,7 @@ def conforms(rows: Sequence[Row]) -> bool:
 
 
 def closing_line(run: Run, rows: Sequence[Row], seconds: float) -> str:
-    """The verdict in one line, such as `torch 2.13.0, cpu, float32: conforms. 31 properties, ...`."""
+    """The verdict in one line, such as `torch 2.13.0, cpu, float32: conforms. 32 properties...`."""
     import torch
 
     subject = "" if run.subject == "torch.nn:RNN" else f"{run.subject}, "
@@ -112,12 +115,12 @@ def closing_line(run: Run, rows: Sequence[Row], seconds: float) -> str:
 def environment() -> dict[str, Any]:
     """What the numbers may depend on: versions, processor, threads."""
     import hypothesis
-    import numpy
+    import numpy as np
     import torch
 
     return {
         "torch": torch.__version__,
-        "numpy": numpy.__version__,
+        "numpy": np.__version__,
         "hypothesis": hypothesis.__version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -125,7 +128,7 @@ def environment() -> dict[str, Any]:
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "cpus": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "onednn": bool(torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled),
+        "onednn": bool(torch.backends.mkldnn.enabled),
     }
 
 

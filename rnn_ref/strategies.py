@@ -38,7 +38,6 @@ def cases(
     "batch_first" (N, T, I) and "unbatched" (T, I). They shrink to T = N = I = H = 1 and
     to each sequence's first entry, as far as the fault allows.
     """
-
     wide = draw(st.sampled_from(WIDE_AXES))
     sizes = {axis: draw(WIDE if axis in wide else SMALL) for axis in "TNIH"}
     layout = draw(st.sampled_from(layouts))

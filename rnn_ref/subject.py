@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from rnn_ref.bridge import TORCH_DTYPES, set_parameters, to_array, to_tensor
 from rnn_ref.case import Problem
 
 Floats = NDArray[np.floating[Any]]
+
 
 class CannotLoad(ValueError):
     """A subject, or its device, that is not there; the message is one sentence."""
@@ -199,7 +200,7 @@ def blaming(doing: str) -> Iterator[None]:
         yield
     except (Exception, SystemExit) as error:
         frame = traceback.extract_tb(error.__traceback__)[-1]
-        place = f"{os.path.basename(frame.filename)}:{frame.lineno}"
+        place = f"{Path(frame.filename).name}:{frame.lineno}"
         raise SubjectFault(f"{doing} raised {sentence(error)} ({place})") from error
 
 
@@ -224,8 +225,8 @@ def load(name: str, device: str = "cpu") -> Subject:
     module_name, colon, attribute = name.partition(":")
     if not (module_name and colon and attribute):
         raise CannotLoad(f"subject: expected MODULE:CALLABLE, came {name!r}")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
     try:
         found: Any = importlib.import_module(module_name)
     except (Exception, SystemExit) as error:

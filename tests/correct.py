@@ -48,7 +48,7 @@ class Float64Inside(Loop):
         return super().step(*(argument.double() for argument in arguments))
 
     def activate(self, a: Tensor) -> Tensor:
-        return super().activate(a).to(self.weight_hh_l0.dtype)
+        return super().activate(a).to(next(self.parameters()).dtype)
 
 
 class ReversedSums(Loop):
@@ -91,13 +91,14 @@ class SlopeOfPreactivation(Loop):
     """tanh' from the pre-activation, which is not rounded to a state."""
 
     def activate(self, a: Tensor) -> Tensor:
-        activated: Tensor = Tanh.apply(a) if self.nonlinearity == "tanh" else a.relu()
-        return activated
+        if self.nonlinearity == "relu":
+            return a.relu()
+        return Tanh.apply(a)  # type: ignore[no-any-return,no-untyped-call]
 
 
 def without_onednn(*arguments: Any, **options: Any) -> nn.RNN:
     """torch's own, in a process in which oneDNN is off from then on."""
-    torch.backends.mkldnn.enabled = False
+    torch.backends.mkldnn.enabled = False  # type: ignore[assignment]
     return nn.RNN(*arguments, **options)
 
 

@@ -87,7 +87,7 @@ class Ordered(np.ndarray):
             return sums.reshape(*a.shape[:-1], b.shape[1])
         return ORDERS[self.order](a[..., :, None, :] * b.T)
 
-    def sum(self, axis: int) -> Any:  # type: ignore[override]
+    def sum(self, axis: int) -> Any:  # type: ignore[override]  # noqa: ARG002 - it is 0
         """The sum along the first axis, in the same order as a product's."""
         return (np.ones((1, self.shape[0]), self.dtype) @ self)[0]
 

@@ -49,7 +49,7 @@ class Direction(torch.autograd.Function):
 class PlainRNN(nn.RNN):
     """nn.RNN's parameters and options, with a forward pass of its own."""
 
-    def forward(self, input: Tensor, h_0: Tensor | None = None):  # type: ignore
+    def forward(self, input: Tensor, h_0: Tensor | None = None):  # type: ignore[no-untyped-def]
         unbatched = input.dim() == 2
         x = input[:, None] if unbatched else input
         x = x.transpose(0, 1) if self.batch_first and not unbatched else x
@@ -74,8 +74,8 @@ class PlainRNN(nn.RNN):
         return (x.transpose(0, 1) if self.batch_first else x), h
 
     def run_direction(self, x: Tensor, h_0: Tensor, *weights: Tensor) -> Tensor:
-        states: Tensor = Direction.apply(x, h_0, *weights, self.nonlinearity == "relu")
-        return states
+        relu = self.nonlinearity == "relu"
+        return Direction.apply(x, h_0, *weights, relu)  # type: ignore[no-any-return,no-untyped-call]
 
     def weights_of(self, l: int, d: int) -> list[Tensor]:
         suffix = f"_l{l}" + ("_reverse" if d else "")

@@ -39,7 +39,7 @@ def verdict(subject: Subject, name: str, examples: int = 200) -> str:
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_a_planted_fault_is_found_by_the_property_named(fault: Fault) -> None:
-    """The property fails within the default profile, and its message says where and how to replay."""
+    """The property fails in the default profile, and its message says where and how to replay."""
     message = verdict(Subject(fault.name, fault.plant()), fault.found_by)
     assert re.search(r"^replay: rnn-ref verify .* -k test_\w+ --case '", message, re.MULTILINE)
     assert re.search(r" at .*:\n  came |raised|not \(|h_n has ", message)

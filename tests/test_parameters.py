@@ -1,10 +1,10 @@
-"""What the reference refuses: one sentence each, with the argument, what was expected, what came."""
+"""What the reference refuses, in one sentence: the argument, what was expected, what came."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def without(*left_out: str) -> dict[str, Any]:
 
 REFUSED: list[tuple[type[Exception], str, Callable[[], object]]] = [
     (TypeError, "parameters: expected a mapping of names to arrays, came list",
-     lambda: rnn_ref.rnn(PROBLEM.input, [GOOD])),
+     lambda: rnn_ref.rnn(PROBLEM.input, cast("Any", [GOOD]))),
     (ValueError, "lacks weight_hh_l1_reverse",
      lambda: rnn_ref.rnn(PROBLEM.input, without("weight_hh_l1_reverse"))),
     (ValueError, "lacks bias_hh_l0, bias_ih_l0_reverse",
@@ -79,7 +79,7 @@ REFUSED: list[tuple[type[Exception], str, Callable[[], object]]] = [
 def test_a_wrong_argument_is_refused_in_one_sentence(
     kind: type[Exception], sentence: str, call: Callable[[], object]
 ) -> None:
-    """The exception's type is the documented one, and its message one line that names the argument."""
+    """The exception has the documented type, and its message is a line that names the argument."""
     with pytest.raises(kind, match=re.escape(sentence)) as refused:
         call()
     assert "\n" not in str(refused.value)

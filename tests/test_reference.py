@@ -79,7 +79,7 @@ small = cases(
 @given(case=small)
 @settings(max_examples=60, deadline=None)
 def test_gradients_agree_with_complex_step_derivatives(case: Case) -> None:
-    """Each gradient, along a drawn direction, is the imaginary part of the loss a tiny step aside."""
+    """A gradient, along a drawn direction, is the imaginary part of the loss a tiny step aside."""
     problem, h = case.problem(), 1e-200
     aside = Case.parse(str(case).replace(f"seed={case.seed}", f"seed={case.seed + 1}")).problem()
     gradients = differentiate(problem)
@@ -106,7 +106,7 @@ def test_gradients_agree_with_complex_step_derivatives(case: Case) -> None:
 @given(case=small)
 @settings(max_examples=40, deadline=None)
 def test_floats_agree_with_rigorous_enclosures(case: Case) -> None:
-    """In float64 the reference is within 1e-10 of what it is on enclosures, through the same lines."""
+    """In float64 the reference is within 1e-10 of itself on rigorous enclosures."""
     problem = case.problem()
     for came, exact in zip(run(problem, np.asarray), run(problem, to_arb), strict=True):
         middle = np.vectorize(lambda x: float(flint.arb(x).mid()), otypes=[float])(exact)
@@ -136,9 +136,14 @@ def test_results_keep_the_dtype_given(dtype: str) -> None:
     take = lambda array: array.astype(dtype)  # noqa: E731 - one use, beside its two callers
     assert {result.dtype for result in run(problem, take)} == {np.dtype(dtype)}
     gradients = rnn_ref.rnn_backward(
-        None, take(problem.grad_h_n), take(problem.input), {n: take(a) for n, a in problem.parameters.items()}
+        None,
+        take(problem.grad_h_n),
+        take(problem.input),
+        {n: take(a) for n, a in problem.parameters.items()},
     )
-    found = {gradients.input.dtype, gradients.h_0.dtype} | {a.dtype for a in gradients.parameters.values()}
+    found = {gradients.input.dtype, gradients.h_0.dtype} | {
+        a.dtype for a in gradients.parameters.values()
+    }
     assert found == {np.dtype(dtype)}
 
 
@@ -147,7 +152,11 @@ def test_layouts_are_rearrangements_of_steps_first(layout: Layout) -> None:
     """batch_first and unbatched change where numbers stand, in results and in gradients alike."""
     problem = Case("tanh", 2, 2, True, 4, 1, 3, 5, "float64", h_0=True).problem()
     output, h_n = run(problem, np.asarray)
-    arguments = [layout.from_steps(problem.input), problem.parameters, layout.from_rows(problem.h_0)]
+    arguments = [
+        layout.from_steps(problem.input),
+        problem.parameters,
+        layout.from_rows(problem.h_0),
+    ]
     came = rnn_ref.rnn(*arguments, batch_first=layout.batch_first)
     assert np.array_equal(came[0], layout.from_steps(output))
     assert np.array_equal(came[1], layout.from_rows(h_n))

@@ -25,8 +25,9 @@ RARE: dict[str, Callable[[Case], bool]] = {
     "I = H above 1": lambda case: case.I == case.H > 1,
     "T = N above 1, batch_first": lambda case: case.T == case.N > 1 and case.batch_first,
     "N = L*D above 1": lambda case: case.N == case.L * case.D > 1,
-    "an exact network": lambda case: (case.nonlinearity, case.weights, case.input)
-    == ("relu", "sparse", "integer"),
+    "an exact network": lambda case: (
+        (case.nonlinearity, case.weights, case.input) == ("relu", "sparse", "integer")
+    ),
     "an exact saturation": lambda case: (case.weights, case.input) == ("saturating", "large"),
     "all sizes distinct": lambda case: len({case.T, case.N, case.I, case.H, case.L * case.D}) == 5,
 }
@@ -81,7 +82,10 @@ def test_cases_shrink_to_the_simplest() -> None:
         (lambda case: case.D == 2, {"D": 2}),
         (lambda case: case.L > 2, {"L": 3}),
         (lambda case: case.H > 8, {"H": 9}),
-        (lambda case: case.nonlinearity == "relu" and not case.bias, {"nonlinearity": "relu", "bias": False}),
+        (
+            lambda case: case.nonlinearity == "relu" and not case.bias,
+            {"nonlinearity": "relu", "bias": False},
+        ),
         (lambda case: case.input == "subnormal", {"input": "subnormal"}),
     ],
 )

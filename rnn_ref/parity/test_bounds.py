@@ -34,7 +34,7 @@ def test_gradients_follow_from_the_states(case: Case, subject: Subject) -> list[
     run, oracle = subject.run(problem, gradients=True), Oracle(problem)
     own = oracle.own(subject.shown_states(problem, run))
     steps = oracle.steps(own)
-    gradients = oracle.gradients(oracle.behind(own, steps))
+    gradients = oracle.gradients(oracle.behind(own[-1], steps[-1]))
     return [
         *compare_steps(problem, own, steps),
         *compare_gradients(problem, run.gradients, gradients),

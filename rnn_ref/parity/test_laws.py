@@ -57,7 +57,7 @@ def test_a_stack_equals_its_layers_composed(case: Case, subject: Subject) -> lis
 def test_one_run_equals_two_joined_by_the_carried_state(
     case: Case, subject: Subject
 ) -> list[Comparison]:
-    """A sequence may be cut: the second part, started from the first's h_n, goes on as the whole."""
+    """A sequence may be cut: the second part, started from the first's h_n, goes on as it would."""
     problem = case.problem()
     there_and_back = np.concatenate([problem.input, problem.input[::-1]])
     whole = replace(problem, input=there_and_back)
@@ -87,11 +87,13 @@ def test_a_permuted_batch_gives_the_permuted_result(
 def test_a_row_of_a_batch_equals_that_sequence_alone(
     case: Case, subject: Subject
 ) -> list[Comparison]:
-    """A sequence in a batch, the last one here, gives what it gives alone and without a batch axis."""
+    """A sequence in a batch, the last one here, gives what it gives alone, without a batch axis."""
     problem = case.problem()
     module = subject.build(problem)
     batch = subject.run(problem, module)
-    alone = replace(of_rows(problem, np.array([-1])), layout=Layout(True, False))
+    alone = replace(
+        of_rows(problem, np.array([-1])), layout=Layout(unbatched=True, batch_first=False)
+    )
     row = Run(batch.output[:, -1:], batch.h_n[:, -1:], {})
     return same(alone, subject.run(alone, module), row)
 
@@ -100,7 +102,7 @@ def test_a_row_of_a_batch_equals_that_sequence_alone(
 def test_batch_first_is_a_transposition(case: Case, subject: Subject) -> list[Comparison]:
     """batch_first swaps the first two axes of input and output, and changes nothing else."""
     problem = case.problem()
-    steps_first = replace(problem, layout=Layout(False, False))
+    steps_first = replace(problem, layout=Layout(unbatched=False, batch_first=False))
     return same(problem, subject.run(problem), subject.run(steps_first))
 
 

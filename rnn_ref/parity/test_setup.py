@@ -19,12 +19,17 @@ from rnn_ref.subject import Subject
 def test_setup_weights_arrive_and_two_tensors_come_back(
     case: Case, subject: Subject
 ) -> list[Comparison]:
-    """Set-up: the module takes weights under torch's names, to the bit, and returns (output, h_n)."""
+    """Set-up: the module takes weights by torch's names, to the bit, and returns (output, h_n)."""
     problem = case.problem()
     module = subject.build(problem)
     subject.run(problem, module)
     found = parameters_of(module)
     return [
-        compare(name, ("unit", "input")[: array.ndim], found[name], Bounded(array, rounding=ROUNDING[case.dtype]))
+        compare(
+            name,
+            ("unit", "input")[: array.ndim],
+            found[name],
+            Bounded(array, rounding=ROUNDING[case.dtype]),
+        )
         for name, array in problem.parameters.items()
     ]

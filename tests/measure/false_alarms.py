@@ -31,8 +31,8 @@ def judge(subject: str) -> str:
     rows = found["properties"]
     examples, worst = sum(r["examples"] for r in rows), max(r["worst"] for r in rows)
     verdict = "conforms" if found["conforms"] else "BLAMED\n" + done.stdout
-    seconds, seed = found["seconds"], found["run"]["seed"]
-    return f"{subject:36} {examples:8,} examples, worst {worst:.4f}, {seconds:.0f} s, seed {seed}: {verdict}"
+    took = f"{found['seconds']:.0f} s, seed {found['run']['seed']}"
+    return f"{subject:36} {examples:8,} examples, worst {worst:.4f}, {took}: {verdict}"
 
 
 if __name__ == "__main__":
