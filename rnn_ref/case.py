@@ -56,8 +56,8 @@ class Words:
         """Nearly normal, of variance 1: the sum of four numbers uniform on 16 bits, to +-3.46."""
         words = self.raw(shape)
         lanes = np.stack([words >> np.uint64(16 * i) for i in range(4)]) & np.uint64(0xFFFF)
-        scale: float = np.sqrt(3.0) / 0x10000
-        return (lanes.sum(axis=0).astype(np.float64) - 2 * 0xFFFF) * scale
+        centred: NDArray[np.float64] = lanes.sum(axis=0).astype(np.float64) - 2 * 0xFFFF
+        return centred * (math.sqrt(3.0) / 0x10000)
 
     def integers(self, largest: int, shape: tuple[int, ...]) -> NDArray[np.float64]:
         """Whole numbers, uniform in [-largest, largest]."""

@@ -78,7 +78,8 @@ class Oracle:
     @property
     def h_n(self) -> Bounded:
         """The final states, (L*D, N, H)."""
-        return final(self.states, self.problem.D)
+        h_n: Bounded = final(self.states, self.problem.D)
+        return h_n
 
     def own(self, shown: Sequence[Floats | None]) -> list[Bounded]:
         """Every layer's states as the subject showed them, else as they are end to end."""
@@ -86,13 +87,14 @@ class Oracle:
 
     def steps(self, own: Sequence[Bounded]) -> list[Bounded]:
         """Every layer's states, each one step from the states before it and below it in `own`."""
-        stepped = []
+        stepped: list[Bounded] = []
         for l, layer in enumerate(self.layers):
             D, below, ys = len(layer), own[l - 1] if l else self.x, []
             for d, (w, y) in enumerate(zip(layer, halves(own[l], D), strict=True)):
                 a, h = project(reading(below, d), w), previous(y, self.h_0[l * D + d])
                 ys.append(reading(step(a, h, w.W_hh.T, self.activation), d))
-            stepped.append(np.concatenate(ys, axis=2).stored)
+            both: Any = np.concatenate(ys, axis=2)
+            stepped.append(both.stored)
         return stepped
 
     def behind(self, output: Bounded, stepped: Bounded) -> list[Bounded]:

@@ -49,7 +49,7 @@ class Direction(torch.autograd.Function):
 class PlainRNN(nn.RNN):
     """nn.RNN's parameters and options, with a forward pass of its own."""
 
-    def forward(self, input: Tensor, h_0: Tensor | None = None):  # type: ignore[no-untyped-def]
+    def forward(self, input: Tensor, h_0: Tensor | None = None):  # type: ignore[no-untyped-def,override]
         unbatched = input.dim() == 2
         x = input[:, None] if unbatched else input
         x = x.transpose(0, 1) if self.batch_first and not unbatched else x

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import fields
+from typing import Any
 
 import numpy as np
 import pytest
@@ -59,7 +60,8 @@ def test_arrays_are_the_same_to_the_bit_on_every_platform(line: str, expected: s
 def test_every_array_of_a_case_is_drawn_afresh() -> None:
     """Equal shapes do not mean equal numbers: no two arrays of a case are the same."""
     problem = Case("tanh", 2, 1, True, 4, 4, 4, 4, "float64", h_0=True).problem()
-    arrays = [*problem.parameters.values(), problem.input, problem.h_0, problem.grad_output]
+    arrays: list[Any] = [*problem.parameters.values(), problem.input, problem.h_0]
+    arrays += [problem.grad_output, problem.grad_h_n]
     assert len({array.tobytes() for array in arrays}) == len(arrays)
 
 
@@ -85,7 +87,8 @@ def test_numbers_are_finite_ones_of_the_dtype(dtype: str, weights: str, input: s
     """Every regime stays within every dtype: finite, and unchanged by rounding to it."""
     case = Case("tanh", 1, 2, True, 3, 4, 5, 6, dtype, weights=weights, input=input, h_0=True)
     problem = case.problem()
-    for array in (*problem.parameters.values(), problem.input, problem.h_0):
+    arrays: list[Any] = [*problem.parameters.values(), problem.input, problem.h_0]
+    for array in arrays:
         assert np.isfinite(array).all()
         assert np.array_equal(rounded(array.astype(np.float64), dtype), array)
 

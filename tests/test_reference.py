@@ -133,7 +133,10 @@ def test_whole_relu_networks_equal_exact_fractions(case: Case) -> None:
 def test_results_keep_the_dtype_given(dtype: str) -> None:
     """Outputs and gradients have the dtype of the arguments, with an h_0 and without."""
     problem = Case("tanh", 2, 2, True, 3, 2, 4, 5, "float32", h_0=True).problem()
-    take = lambda array: array.astype(dtype)  # noqa: E731 - one use, beside its two callers
+
+    def take(array: Any) -> Any:
+        return array.astype(dtype)
+
     assert {result.dtype for result in run(problem, take)} == {np.dtype(dtype)}
     gradients = rnn_ref.rnn_backward(
         None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import find, given, settings
@@ -14,11 +15,17 @@ from rnn_ref.strategies import EDGES, cases
 
 SIMPLEST = Case("tanh", 1, 1, True, 1, 1, 1, 1, "float32", h_0=True)
 
+
+def has(field: str, value: object) -> Callable[[Case], bool]:
+    """Whether a field of a case has a value."""
+    return lambda case: bool(getattr(case, field) == value)
+
+
 RARE: dict[str, Callable[[Case], bool]] = {
-    **{f"weights={name}": lambda case, name=name: case.weights == name for name in WEIGHTS},
-    **{f"input={name}": lambda case, name=name: case.input == name for name in INPUTS},
-    **{f"loss={name}": lambda case, name=name: case.loss == name for name in LOSSES},
-    **{f"{axis} past 64": lambda case, axis=axis: getattr(case, axis) > 64 for axis in "TNIH"},
+    **{f"weights={name}": has("weights", name) for name in WEIGHTS},
+    **{f"input={name}": has("input", name) for name in INPUTS},
+    **{f"loss={name}": has("loss", name) for name in LOSSES},
+    **{f"{axis} past 64": has(axis, 65) for axis in "TNIH"},
     "four layers in both directions": lambda case: case.L == 4 and case.D == 2,
     "no bias": lambda case: not case.bias,
     "no h_0": lambda case: not case.h_0,
@@ -53,7 +60,7 @@ def test_rare_cases_are_reached(name: str) -> None:
 @pytest.mark.parametrize("axis", "TNIH")
 def test_every_edge_is_reached_on_every_axis(axis: str, size: int) -> None:
     """Each size around a vector width or a tile is drawn for each axis."""
-    reached = lambda case: getattr(case, axis) == size  # noqa: E731 - used twice
+    reached = has(axis, size)
     assert reached(find(cases(), reached, settings=settings(max_examples=10_000)))
 
 
@@ -90,7 +97,7 @@ def test_cases_shrink_to_the_simplest() -> None:
     ],
 )
 def test_cases_shrink_to_what_a_fault_needs(
-    fault: Callable[[Case], bool], minimal: dict[str, object]
+    fault: Callable[[Case], bool], minimal: dict[str, Any]
 ) -> None:
     """What a fault does not need shrinks away."""
     found = find(cases(), fault, settings=settings(max_examples=5000))

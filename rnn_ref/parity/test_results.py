@@ -42,7 +42,7 @@ def test_shapes_dtypes_and_devices_are_as_documented(
 def test_h_n_is_the_state_in_which_each_direction_ended(
     case: Case, subject: Subject
 ) -> list[Comparison]:
-    """The last layer's h_n is in output, to the bit: forward at the last step, reverse at the first."""
+    """The last layer's h_n is in output to the bit: at the last step, in reverse at the first."""
     problem = case.problem()
     run = subject.run(problem)
     ended = to_the_bit(final([run.output], problem.D), problem)
