@@ -1,0 +1,252 @@
+"""The command line, as a person meets it: exit statuses, one sentence, a table, a replay."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SUBJECTS = '''
+import sys
+import numpy as np
+import torch
+from torch import nn
+
+number = 7
+
+class Right(nn.RNN):
+    pass
+
+class BiasIgnored(nn.RNN):
+    def forward(self, input, h_0=None):
+        kept = {name: tensor.clone() for name, tensor in self.named_parameters()}
+        with torch.no_grad():
+            for name, tensor in self.named_parameters():
+                tensor.mul_(0 if name.startswith("bias_ih") else 1)
+        result = super().forward(input, h_0)
+        with torch.no_grad():
+            for name, tensor in self.named_parameters():
+                tensor.copy_(kept[name])
+        return result
+
+class DirectionsSwapped(nn.RNN):
+    def forward(self, input, h_0=None):
+        output, h_n = super().forward(input, h_0)
+        return (torch.cat(output.chunk(2, -1)[::-1], -1) if self.bidirectional else output), h_n
+
+class OneTensor(nn.RNN):
+    def forward(self, input, h_0=None):
+        return super().forward(input, h_0)[0]
+
+class Arrays(nn.RNN):
+    def forward(self, input, h_0=None):
+        return tuple(result.detach().numpy() for result in super().forward(input, h_0))
+
+class NoSuchArguments(nn.Module):
+    def __init__(self):
+        super().__init__()
+
+class OtherNames(nn.Module):
+    def __init__(self, input_size, hidden_size):
+        super().__init__()
+        self.linear = nn.Linear(input_size, hidden_size)
+
+class Exits(nn.RNN):
+    def forward(self, input, h_0=None):
+        sys.exit(0)
+
+class NoGradient(nn.RNN):
+    def forward(self, input, h_0=None):
+        output, h_n = super().forward(input, h_0)
+        return output.detach(), h_n.detach()
+
+class Unsteady(nn.RNN):
+    calls = 0
+    def forward(self, input, h_0=None):
+        output, h_n = super().forward(input, h_0)
+        Unsteady.calls += 1
+        return (output * 1.5 if Unsteady.calls == 40 else output), h_n
+
+class NaNs(nn.RNN):
+    def forward(self, input, h_0=None):
+        output, h_n = super().forward(input, h_0)
+        return output * torch.nan, h_n
+
+def not_a_module(*arguments, **options):
+    return 3
+'''
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("work")
+    (made / "subjects.py").write_text(SUBJECTS, encoding="utf-8")
+    (made / "raises.py").write_text("raise ValueError('no such luck')\n", encoding="utf-8")
+    (made / "leaves.py").write_text("import sys; sys.exit(0)\n", encoding="utf-8")
+    (made / "pytest.ini").write_text("[pytest]\npython_files = nothing_*.py\n", encoding="utf-8")
+    return made
+
+
+def verify(folder: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run `rnn-ref verify` in a folder, quickly and from a fixed seed unless told otherwise."""
+    command = [sys.executable, "-m", "rnn_ref.cli", "verify", "--profile", "quick", "--seed", "1"]
+    settled = {"PYTHONWARNINGS": "error::DeprecationWarning", **os.environ, **environment}
+    return subprocess.run(
+        [*command, *options], cwd=folder, env=settled, capture_output=True, text=True, check=False
+    )
+
+
+REFUSED = {
+    "no such module": (["--subject", "nowhere:RNN"], "importing nowhere raised ModuleNotFoundError"),
+    "no such name": (["--subject", "subjects:Wrong"], "module subjects has no 'Wrong'"),
+    "no colon": (["--subject", "subjects"], "expected MODULE:CALLABLE, came 'subjects'"),
+    "not callable": (["--subject", "subjects:number"], "subjects:number is a int"),
+    "raises at import": (["--subject", "raises:RNN"], "raised ValueError: no such luck"),
+    "exits at import": (["--subject", "leaves:RNN"], "importing leaves raised SystemExit"),
+    "unknown dtype": (["--dtype", "int8"], "invalid choice: 'int8'"),
+    "unknown device": (["--device", "abacus"], "device: 'abacus' is not to be had"),
+    "device not there": (["--device", "cuda"], "device: 'cuda' is not to be had"),
+    "unknown profile": (["--profile", "endless"], "invalid choice: 'endless'"),
+    "unknown capability": (["--without", "magic"], "invalid choice: 'magic'"),
+    "seed no number": (["--seed", "one"], "invalid int value: 'one'"),
+    "malformed case": (["--case", "tanh L2"], "case: expected D, T, N, I, H"),
+    "empty case": (["--case", ""], "case: expected nonlinearity, L, D"),
+    "case out of range": (
+        ["--case", "tanh L1 D3 T1 N1 I1 H1 float32 weights=torch input=normal seed=0"],
+        "case: expected D from 1 to 2, came 3",
+    ),
+    "no property matches": (["-k", "nonesuch"], "nothing was judged"),
+    "wrong expression": (["-k", "a b"], "Wrong expression passed to '-k'"),
+    "nothing left": (["-k", "gradients", "--without", "gradients"], "nothing was judged"),
+    "no folder for json": (["--json", "nowhere/found.json"], "nowhere/found.json can't be written"),
+    "json is a folder": (["--json", "."], "can't be written"),
+    "unknown option": (["--speed", "9"], "unrecognized arguments: --speed 9"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_wrong_command_line_ends_in_status_2_and_one_sentence(folder: Path, name: str) -> None:
+    """No traceback, no table: the sentence says what is wrong."""
+    options, sentence = REFUSED[name]
+    done = verify(folder, *options)
+    assert done.returncode == 2
+    assert sentence in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+BLAMED = {
+    "BiasIgnored": "output of layer 0 at step 0",
+    "DirectionsSwapped": "direction forward, unit 0",
+    "OneTensor": "the call returned a torch.Tensor, not (output, h_n)",
+    "Arrays": "output is a numpy.ndarray, not a tensor",
+    "NoSuchArguments": "constructing the module raised TypeError",
+    "OtherNames": "expected the names of the module, came others",
+    "Exits": "the call raised SystemExit: 0",
+    "NoGradient": "backward raised RuntimeError",
+    "Unsteady": "not repeatable: the subject's results differ between identical runs",
+    "NaNs": "came np.float32(nan)",
+    "not_a_module": "constructing the module raised AttributeError",
+}
+
+
+@pytest.mark.parametrize("name", BLAMED)
+def test_a_wrong_subject_ends_in_status_1_and_a_named_failure(folder: Path, name: str) -> None:
+    """The failure names the property, says what is wrong, and how to replay it."""
+    done = verify(folder, "--subject", f"subjects:{name}", "-x")
+    assert done.returncode == 1
+    assert BLAMED[name] in done.stdout
+    assert "does not conform" in done.stdout
+    assert f"replay: rnn-ref verify --subject subjects:{name} -k test_" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_right_subject_ends_in_status_0_and_a_table(folder: Path) -> None:
+    """The table has a row for each property, and the last line the verdict; no line is too long."""
+    done = verify(folder, "--subject", "subjects:Right", COLUMNS="80")
+    assert done.returncode == 0
+    *lines, last = done.stdout.rstrip().splitlines()
+    assert re.search(
+        r"^subjects:Right, torch \S+, cpu, float32 float64: conforms\. 32 properties,"
+        r" 1,600 examples, worst error 0\.\d\d of its bound, \d+ s$",
+        last,
+    )
+    rows = [line for line in lines if re.search(r" 50 +[\d,]+ +[01]\.\d\d  holds$", line)]
+    assert len(rows) == 32
+    assert all(len(line) <= 80 for line in lines)
+
+
+def test_a_run_repeats_from_its_seed(folder: Path) -> None:
+    """The same seed gives the same examples, elements and ratios; the seed is printed."""
+    first, second = (verify(folder, "-k", "h_n or step", "--seed", "77").stdout for _ in range(2))
+    assert "--seed 77" in first
+    table = re.compile(r"^.*(?:holds|FAILS)$", re.MULTILINE)
+    assert table.findall(first) == table.findall(second) != []
+
+
+def test_a_failure_replays_from_its_line(folder: Path) -> None:
+    """The command that a failure prints leads to the same failure."""
+    first = verify(folder, "--subject", "subjects:BiasIgnored", "-x").stdout
+    case = re.search(r"^case: (.*)$", first, re.MULTILINE)
+    test = re.search(r"^replay: .* -k (\w+)", first, re.MULTILINE)
+    assert case
+    assert test
+    options = ["--subject", "subjects:BiasIgnored", "-k", test[1], "--case", case[1]]
+    again = verify(folder, *options)
+    assert again.returncode == 1
+    message = first[first.index("output of layer") : first.index("replay:")]
+    assert message in again.stdout
+
+
+def test_json_says_what_the_table_says(folder: Path) -> None:
+    """The file has verdict, environment, seed, and each property with its counts and message."""
+    verify(folder, "--subject", "subjects:DirectionsSwapped", "--json", "found.json")
+    found = json.loads((folder / "found.json").read_text(encoding="utf-8"))
+    assert found["conforms"] is False
+    assert found["run"]["seed"] == 1
+    assert {"torch", "numpy", "python", "platform", "threads"} <= found["environment"].keys()
+    by_name = {row["name"]: row for row in found["properties"]}
+    assert len(by_name) == 32
+    failing = by_name["test_every_step_obeys_the_recurrence[bidirectional]"]
+    assert failing["verdict"] == "FAILS"
+    assert "replay: rnn-ref verify" in failing["message"]
+    holding = by_name["test_every_step_obeys_the_recurrence[single]"]
+    assert (holding["verdict"], holding["examples"]) == ("holds", 50)
+    assert sum(holding["drawn"]["weights"].values()) == 50
+
+
+def test_what_a_subject_lacks_is_shown_as_not_judged(folder: Path) -> None:
+    """Without a capability, its properties are rows that say so, and the rest is judged."""
+    options = ["--without", "bidirectional", "--without", "gradients", "--without", "relu"]
+    done = verify(folder, *options, "-k", "step or gradients")
+    assert done.returncode == 0
+    assert done.stdout.count("not judged") >= 10
+    assert re.search(r"every step obeys the recurrence, deep +50 .* holds", done.stdout)
+
+
+def test_what_follows_two_dashes_is_pytests(folder: Path) -> None:
+    """pytest takes the rest of the line."""
+    done = verify(folder, "-k", "setup", "--", "--collect-only", "-qq")
+    assert "test_setup.py: 1" in done.stdout
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_sixteen_bit_dtypes_are_judged_by_their_own_model(folder: Path, dtype: str) -> None:
+    """torch's 16-bit RNN conforms to the bounds of its dtype."""
+    done = verify(folder, "--dtype", dtype)
+    assert done.returncode == 0, done.stdout
+    assert f"cpu, {dtype}: conforms" in done.stdout
+
+
+def test_a_gross_fault_is_found_within_seconds(folder: Path) -> None:
+    """With -x, in the default profile, a fault in every element costs few examples."""
+    for name in ("BiasIgnored", "DirectionsSwapped"):
+        done = verify(folder, "--subject", f"subjects:{name}", "--profile", "default", "-x")
+        seconds = re.search(r", (\d+) s$", done.stdout, re.MULTILINE)
+        assert seconds
+        assert int(seconds[1]) <= 10
