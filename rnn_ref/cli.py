@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -54,24 +55,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def verify(options: argparse.Namespace, to_pytest: Sequence[str]) -> int:
-    """Run pytest on the properties; translate its exit status."""
-    command = [str(PARITY), "-c", str(PARITY / "pytest.ini"), "-p", "rnn_ref.plugin"]
-    command += ["-p", "no:cacheprovider", "-qq", "-rN"]
+    """Run pytest on the properties, in a process of its own; translate its exit status."""
+    command = [sys.executable, "-m", "pytest", str(PARITY), "-c", str(PARITY / "pytest.ini")]
+    command += ["-p", "rnn_ref.plugin", "-p", "no:cacheprovider", "-qq", "-rN"]
     for name in OPTIONS:
         value = getattr(options, name)
         for one in value if isinstance(value, list) else [value]:
             command += [] if one is None else [f"--rnn-{name}={one}"]
     command += ["-x"] * options.x
     command += [] if options.k is None else ["-k", options.k]
-    os.environ.pop("PYTEST_ADDOPTS", None)  # meant for the caller's own tests
     with tempfile.TemporaryDirectory() as scratch:
-        os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", scratch)
-        status = pytest.main([*command, *to_pytest])
+        environment = {**ENVIRONMENT, "HYPOTHESIS_STORAGE_DIRECTORY": scratch, **os.environ}
+        environment.pop("PYTEST_ADDOPTS", None)  # meant for the caller's own tests
+        try:
+            status = subprocess.call([*command, *to_pytest], env=environment)
+        except KeyboardInterrupt:
+            status = pytest.ExitCode.INTERRUPTED
     if status == pytest.ExitCode.NO_TESTS_COLLECTED:
         which = "" if options.k is None else f" with -k {options.k!r}"
         print(f"rnn-ref: nothing was judged: the options leave no property{which}", file=sys.stderr)
-    return EXIT_STATUS.get(status, int(status))
+    if status < 0:
+        print(f"rnn-ref: the subject ended the run by signal {-status}", file=sys.stderr)
+    return EXIT_STATUS.get(status, status) if status >= 0 else 1
 
+
+ENVIRONMENT = {
+    "OMP_WAIT_POLICY": "PASSIVE",  # torch's threads: spinning ones take minutes on a busy machine
+    "OPENBLAS_NUM_THREADS": "1",  # NumPy's: the reference's products are small
+}
+"""What the run's environment has unless the caller's says otherwise."""
 
 EXIT_STATUS: dict[int, int] = {
     pytest.ExitCode.INTERRUPTED: 130,

@@ -61,7 +61,7 @@ def compare(
     if over.any():
         worst = (
             f"{name} at {named(axes, at)}:\n"
-            f"  came {came[at]!r}, expected {value[at]!r},\n"
+            f"  came {came[at]}, expected {value[at]},\n"
             f"  off by {off[at]:.2g}, allowed {allowed[at]:.2g}, ratio {ratio[at]:.3g}"
         )
     largest = float(ratio[at]) if came.size else 0.0
