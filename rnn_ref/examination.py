@@ -13,7 +13,7 @@ import pytest
 
 from rnn_ref.case import Case
 from rnn_ref.domain import STRUCTURES, Domain, outside, restrict
-from rnn_ref.judge import Comparison
+from rnn_ref.judge import Comparison, verdict
 from rnn_ref.strategies import cases
 from rnn_ref.subject import Subject, SubjectFault
 
@@ -160,10 +160,7 @@ class Examination:
         except SubjectFault as fault:
             raise Violation(self.message(claim, case, str(fault))) from fault
         tally.add(case, comparisons)
-        over = [comparison for comparison in comparisons if comparison.over]
-        if over:
-            counts = ", ".join(f"{c.name}: {c.over} of {c.elements}" for c in over)
-            said = f"{over[0].worst}\nover their bound: {counts}"
+        if said := verdict(comparisons):
             raise Violation(self.message(claim, case, said))
         return max((comparison.ratio for comparison in comparisons), default=0.0)
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rnn_ref.parameters import Network, check, check_numbers, check_rank, names, read
+from rnn_ref.parameters import Network, names, read, require, require_numbers, require_rank
 from rnn_ref.reference import ACTIVATIONS, Activation, Array, backward, final, forward
 
 
@@ -115,10 +115,10 @@ def prepare(
         raise ValueError(f"nonlinearity: expected 'tanh' or 'relu', came {nonlinearity!r}")
     network = read(parameters)
     dtype = parameters["weight_ih_l0"].dtype
-    check_numbers("input", input)
+    require_numbers("input", input)
     form = "(N, T, I)" if batch_first else "(T, N, I)"
-    shape = check_rank("input", input, f"{form}, or (T, I) without a batch", 2, 3)
-    check("input", input, (*shape[:-1], network.I), dtype, "weight_ih_l0")
+    shape = require_rank("input", input, f"{form}, or (T, I) without a batch", 2, 3)
+    require("input", input, (*shape[:-1], network.I), dtype, "weight_ih_l0")
     layout = Layout(len(shape) == 2, batch_first)
     x = layout.to_steps(input)
     if len(x) == 0:
@@ -126,8 +126,8 @@ def prepare(
     rows = (network.L * network.D, x.shape[1], network.H)
     if h_0 is None:
         return network, layout, x, np.zeros(rows, dtype), ACTIVATIONS[nonlinearity]
-    check_numbers("h_0", h_0)
-    check("h_0", h_0, rows[::2] if layout.unbatched else rows, dtype, "weight_ih_l0")
+    require_numbers("h_0", h_0)
+    require("h_0", h_0, rows[::2] if layout.unbatched else rows, dtype, "weight_ih_l0")
     return network, layout, x, layout.to_rows(h_0), ACTIVATIONS[nonlinearity]
 
 
@@ -135,6 +135,6 @@ def upstream(name: str, gradient: Array | None, like: Array) -> Array:
     """A gradient checked against the result that it belongs to; zeros where it is None."""
     if gradient is None:
         return np.zeros(like.shape, like.dtype)
-    check_numbers(name, gradient)
-    check(name, gradient, like.shape, like.dtype, "weight_ih_l0")
+    require_numbers(name, gradient)
+    require(name, gradient, like.shape, like.dtype, "weight_ih_l0")
     return gradient

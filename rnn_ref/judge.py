@@ -68,6 +68,15 @@ def compare(
     return Comparison(name, came.size, int(undecided.sum()), int(over.sum()), largest, worst)
 
 
+def verdict(comparisons: Sequence[Comparison]) -> str:
+    """What is wrong, in words: the worst element of the first array in which any is; or nothing."""
+    over = [comparison for comparison in comparisons if comparison.over]
+    if not over:
+        return ""
+    counts = ", ".join(f"{c.name}: {c.over} of {c.elements}" for c in over)
+    return f"{over[0].worst}\nover their bound: {counts}"
+
+
 def counted(name: str, elements: int) -> Comparison:
     """Facts that were held to be true, and were: a fault would have been raised."""
     return Comparison(name, elements, 0, 0, 0.0, "")

@@ -63,8 +63,8 @@ def read(parameters: Mapping[str, Array]) -> Network:
             f" and {'biases' if bias else 'no bias'}, came a mapping that {' and '.join(complaint)}"
         )
     for name in expected:
-        check_numbers(name, parameters[name])
-    H, I = check_rank("weight_ih_l0", parameters["weight_ih_l0"], "(H, I)", 2)
+        require_numbers(name, parameters[name])
+    H, I = require_rank("weight_ih_l0", parameters["weight_ih_l0"], "(H, I)", 2)
     if H < 1 or I < 1:
         raise ValueError(f"weight_ih_l0: expected sizes of at least 1, came shape {(H, I)}")
     dtype, order = parameters["weight_ih_l0"].dtype, iter(expected)
@@ -76,7 +76,7 @@ def read(parameters: Mapping[str, Array]) -> Network:
             arrays = []
             for shape in shapes:
                 name = next(order)
-                check(name, parameters[name], shape, dtype, "weight_ih_l0")
+                require(name, parameters[name], shape, dtype, "weight_ih_l0")
                 arrays.append(parameters[name])
             layer.append(Weights(*arrays))
         layers.append(layer)
@@ -88,7 +88,7 @@ def kind(value: object) -> str:
     return type(value).__name__
 
 
-def check_numbers(name: str, value: Array) -> None:
+def require_numbers(name: str, value: Array) -> None:
     """Raise TypeError unless `value` is an array of numbers that carry fractions."""
     if not hasattr(type(value), "__array_ufunc__"):
         raise TypeError(f"{name}: expected a NumPy array, came {kind(value)}")
@@ -98,7 +98,7 @@ def check_numbers(name: str, value: Array) -> None:
         )
 
 
-def check_rank(name: str, value: Array, shape: str, *ranks: int) -> tuple[int, ...]:
+def require_rank(name: str, value: Array, shape: str, *ranks: int) -> tuple[int, ...]:
     """The array's shape; ValueError, naming the expected one, if it has none of the ranks."""
     if value.ndim not in ranks:
         raise ValueError(f"{name}: expected shape {shape}, came {value.shape}")
@@ -106,7 +106,7 @@ def check_rank(name: str, value: Array, shape: str, *ranks: int) -> tuple[int, .
     return found
 
 
-def check(name: str, value: Array, shape: tuple[int, ...], dtype: np.dtype, like: str) -> None:
+def require(name: str, value: Array, shape: tuple[int, ...], dtype: np.dtype, like: str) -> None:
     """Raise ValueError for another shape, TypeError for another dtype than that of `like`."""
     if value.shape != shape:
         raise ValueError(f"{name}: expected shape {shape}, came {value.shape}")

@@ -7,11 +7,12 @@ import os
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-SUBJECTS = '''
+SUBJECTS = """
 import sys
 import numpy as np
 import torch
@@ -79,7 +80,10 @@ class NaNs(nn.RNN):
 
 def not_a_module(*arguments, **options):
     return 3
-'''
+"""
+
+
+Done = subprocess.CompletedProcess[str]
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +96,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-def verify(folder: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def verify(folder: Path, *options: str, **environment: str) -> Done:
     """Run `rnn-ref verify` in a folder, quickly and from a fixed seed unless told otherwise."""
     command = [sys.executable, "-m", "rnn_ref.cli", "verify", "--profile", "quick", "--seed", "1"]
     settled = {"PYTHONWARNINGS": "error::DeprecationWarning", **os.environ, **environment}
@@ -102,7 +106,10 @@ def verify(folder: Path, *options: str, **environment: str) -> subprocess.Comple
 
 
 REFUSED = {
-    "no such module": (["--subject", "nowhere:RNN"], "importing nowhere raised ModuleNotFoundError"),
+    "no such module": (
+        ["--subject", "nowhere:RNN"],
+        "importing nowhere raised ModuleNotFoundError",
+    ),
     "no such name": (["--subject", "subjects:Wrong"], "module subjects has no 'Wrong'"),
     "no colon": (["--subject", "subjects"], "expected MODULE:CALLABLE, came 'subjects'"),
     "not callable": (["--subject", "subjects:number"], "subjects:number is a int"),
@@ -129,11 +136,22 @@ REFUSED = {
 }
 
 
+@pytest.fixture(scope="module")
+def ended(folder: Path) -> dict[str, Done]:
+    """How every wrong command line and every wrong subject ended, two at a time."""
+    runs = {name: options for name, (options, _) in REFUSED.items()}
+    runs |= {name: ["--subject", f"subjects:{name}", "-x"] for name in BLAMED}
+    with ThreadPoolExecutor(2) as pool:
+        done = pool.map(lambda options: verify(folder, *options), runs.values())
+        return dict(zip(runs, done, strict=True))
+
+
 @pytest.mark.parametrize("name", REFUSED)
-def test_a_wrong_command_line_ends_in_status_2_and_one_sentence(folder: Path, name: str) -> None:
+def test_a_wrong_command_line_ends_in_status_2_and_one_sentence(
+    ended: dict[str, Done], name: str
+) -> None:
     """No traceback, no table: the sentence says what is wrong."""
-    options, sentence = REFUSED[name]
-    done = verify(folder, *options)
+    done, sentence = ended[name], REFUSED[name][1]
     assert done.returncode == 2
     assert sentence in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
@@ -156,9 +174,11 @@ BLAMED = {
 
 
 @pytest.mark.parametrize("name", BLAMED)
-def test_a_wrong_subject_ends_in_status_1_and_a_named_failure(folder: Path, name: str) -> None:
+def test_a_wrong_subject_ends_in_status_1_and_a_named_failure(
+    ended: dict[str, Done], name: str
+) -> None:
     """The failure names the property, says what is wrong, and how to replay it."""
-    done = verify(folder, "--subject", f"subjects:{name}", "-x")
+    done = ended[name]
     assert done.returncode == 1
     assert BLAMED[name] in done.stdout
     assert "does not conform" in done.stdout
@@ -205,13 +225,14 @@ def test_a_failure_replays_from_its_line(folder: Path) -> None:
 
 def test_json_says_what_the_table_says(folder: Path) -> None:
     """The file has verdict, environment, seed, and each property with its counts and message."""
-    verify(folder, "--subject", "subjects:DirectionsSwapped", "--json", "found.json")
+    options = ["--subject", "subjects:DirectionsSwapped", "-k", "step", "--json", "found.json"]
+    verify(folder, *options)
     found = json.loads((folder / "found.json").read_text(encoding="utf-8"))
     assert found["conforms"] is False
     assert found["run"]["seed"] == 1
     assert {"torch", "numpy", "python", "platform", "threads"} <= found["environment"].keys()
     by_name = {row["name"]: row for row in found["properties"]}
-    assert len(by_name) == 32
+    assert len(by_name) == 4
     failing = by_name["test_every_step_obeys_the_recurrence[bidirectional]"]
     assert failing["verdict"] == "FAILS"
     assert "replay: rnn-ref verify" in failing["message"]
@@ -237,10 +258,11 @@ def test_what_follows_two_dashes_is_pytests(folder: Path) -> None:
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_sixteen_bit_dtypes_are_judged_by_their_own_model(folder: Path, dtype: str) -> None:
-    """torch's 16-bit RNN conforms to the bounds of its dtype."""
-    done = verify(folder, "--dtype", dtype)
+    """A line of a 16-bit dtype is judged, outputs and gradients, and torch conforms."""
+    line = f"tanh L2 D2 bias T5 N3 I4 H6 {dtype} weights=torch input=normal h_0 seed=81"
+    done = verify(folder, "--case", line, "-k", "bounds or step or states")
     assert done.returncode == 0, done.stdout
-    assert f"cpu, {dtype}: conforms" in done.stdout
+    assert f"cpu, {dtype}: conforms. 4 properties" in done.stdout
 
 
 def test_a_gross_fault_is_found_within_seconds(folder: Path) -> None:

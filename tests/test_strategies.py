@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import find, given, settings
+from hypothesis import Phase, find, given, settings
 
 from rnn_ref.case import ARRAY_DTYPES, INPUTS, LOSSES, WEIGHTS, Case
 from rnn_ref.domain import CAPABILITIES, STRUCTURES, outside, restrict
@@ -50,31 +51,36 @@ def test_drawn_cases_have_arrays_of_the_sizes_they_say(case: Case) -> None:
     assert len(problem.parameters) == case.L * case.D * (4 if case.bias else 2)
 
 
-@pytest.mark.parametrize("name", RARE)
-def test_rare_cases_are_reached(name: str) -> None:
-    """A few thousand draws find every regime, every edge, and coincidences that hide swaps."""
-    assert RARE[name](find(cases(), RARE[name], settings=settings(max_examples=5000)))
-
-
-@pytest.mark.parametrize("size", EDGES)
-@pytest.mark.parametrize("axis", "TNIH")
-def test_every_edge_is_reached_on_every_axis(axis: str, size: int) -> None:
-    """Each size around a vector width or a tile is drawn for each axis."""
-    reached = has(axis, size)
-    assert reached(find(cases(), reached, settings=settings(max_examples=10_000)))
-
-
-def test_most_cases_are_cheap() -> None:
-    """Of 500 cases, at least half have fewer than 500 products of a step."""
-    costs: list[int] = []
+@pytest.fixture(scope="module")
+def drawn() -> list[Case]:
+    """Four thousand cases, always the same."""
+    found: list[Case] = []
 
     @given(case=cases())
-    @settings(max_examples=500, database=None)
+    @settings(max_examples=4000, derandomize=True, database=None, phases=[Phase.generate])
     def draw(case: Case) -> None:
-        costs.append(case.T * case.N * case.H * (case.I + case.H) * case.L * case.D)
+        found.append(case)
 
     draw()
-    assert sorted(costs)[len(costs) // 2] < 5000
+    return found
+
+
+@pytest.mark.parametrize("name", RARE)
+def test_rare_cases_are_reached(drawn: list[Case], name: str) -> None:
+    """Among 4,000 cases are every regime, and the coincidences of sizes that hide swaps."""
+    assert any(map(RARE[name], drawn))
+
+
+@pytest.mark.parametrize("axis", "TNIH")
+def test_every_edge_is_reached_on_every_axis(drawn: list[Case], axis: str) -> None:
+    """Each size around a vector width or a tile is drawn for each axis."""
+    assert set(EDGES) <= {getattr(case, axis) for case in drawn}
+
+
+def test_most_cases_are_cheap(drawn: list[Case]) -> None:
+    """Half of the cases take fewer than 5,000 multiplications."""
+    costs = [c.T * c.N * c.H * (c.I + c.H) * c.L * c.D for c in drawn]
+    assert statistics.median(costs) < 5000
 
 
 def test_cases_shrink_to_the_simplest() -> None:

@@ -13,6 +13,7 @@ weights it finds fault with correct RNNs too.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import hypothesis
 import torch
@@ -55,7 +56,9 @@ class OffBias(Loop):
     off = 0.0
 
     def run_direction(self, x: Tensor, h_0: Tensor, *weights: Tensor) -> Tensor:
-        return super().run_direction(x, h_0, *weights[:2], one_off(weights[2], self.off), weights[3])
+        return super().run_direction(
+            x, h_0, *weights[:2], one_off(weights[2], self.off), weights[3]
+        )
 
 
 class OffElement(Loop):
@@ -76,8 +79,8 @@ def one_off(tensor: Tensor, off: float) -> Tensor:
 
 def step_residual(case: Case, subject: Subject) -> bool:
     """Whether the step residual finds the fault in a case."""
-    claim = test_bounds.test_every_step_obeys_the_recurrence.rnn_property.claim  # type: ignore[attr-defined]
-    return any(comparison.over for comparison in claim(case, subject))
+    test: Any = test_bounds.test_every_step_obeys_the_recurrence
+    return any(comparison.over for comparison in test.rnn_property.claim(case, subject))
 
 
 def assert_close(case: Case, subject: Subject) -> bool:
@@ -98,7 +101,9 @@ class Found(Exception):
 def finds(method: Finds, planted: type[Loop], dtype: str) -> bool:
     """Whether a method finds what is planted in any of the default profile's cases."""
     subject = Subject(planted.__name__, planted)
-    own = {} if method is step_residual else {"weights": ("torch",), "inputs": ("normal",)}
+    own: dict[str, Any] = (
+        {} if method is step_residual else {"weights": ("torch",), "inputs": ("normal",)}
+    )
     for structure in STRUCTURES.values():
 
         @hypothesis.seed(0)
