@@ -117,6 +117,8 @@ class Examination:
         finally:
             self.record(asdict(tally))
         if not violation and tally.elements == tally.open:
+            if self.case is not None:
+                pytest.skip("every element of the case is left open")
             violation = (
                 f"nothing was judged: {tally.examples} examples,"
                 f" {tally.elements} elements, all left open"

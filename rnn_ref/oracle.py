@@ -102,15 +102,18 @@ class Oracle:
 
         A correct subject may take tanh's slope from the pre-activation in place of the
         rounded state, so the last layer's states have the error of their own step. relu
-        rounds nothing: in a dtype that sums are accumulated in, its slope is that of the
-        state shown, unless that may have overflown. The states below are hidden, and only
+        rounds nothing: in a dtype that sums are accumulated in, a state above 0 has the
+        slope 1, and one of 0 the slope 0 if its step can't have come to more: a subject
+        that computes in a wider dtype may store as 0 what it found to be above it. The
+        states below are hidden, and only
         known end to end: others than those of the layers run one by one may lead to the
         same output to the bit, and give other gradients.
         """
         if self.problem.nonlinearity == "tanh" or self.rounding.ua != self.rounding.u:
             error = stepped.error
         else:
-            error = np.where(np.isinf(stepped.error), np.inf, output.error)
+            known = (output.value > 0) & np.isfinite(stepped.error)
+            error = np.where(known, output.error, stepped.error)
         whole = output.whole and not error.any()
         last = Bounded(output.value, error, rounding=self.rounding, whole=whole)
         return [*self.states[:-1], last]

@@ -7,6 +7,7 @@ imports neither torch nor Hypothesis until a property is collected.
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import time
 from dataclasses import replace
@@ -129,6 +130,7 @@ class Verification:
     @cached_property
     def examination(self) -> Examination:
         """The subject, loaded, and what is drawn for it; a UsageError if it can't be loaded."""
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in cli.ENVIRONMENT
         from rnn_ref.examination import Examination
         from rnn_ref.subject import CannotLoad, load
 

@@ -1,0 +1,60 @@
+"""The plugin in a stranger's project: by --pyargs, beside their tests, and out of their way."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+LIGHT = """
+import sys
+import rnn_ref, rnn_ref.plugin
+heavy = {"torch", "hypothesis"} & set(sys.modules)
+assert not heavy, heavy
+"""
+
+
+def pytest_in(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *options]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def test_importing_the_package_and_the_plugin_imports_neither_torch_nor_hypothesis() -> None:
+    """The plugin is loaded in every pytest run of an environment, and must cost it little."""
+    subprocess.run([sys.executable, "-c", LIGHT], check=True)
+
+
+def test_properties_judge_a_strangers_module_by_pyargs(tmp_path: Path) -> None:
+    """From any folder, the installed properties take a subject and print the table."""
+    (tmp_path / "mine.py").write_text("from torch.nn import RNN\n", encoding="utf-8")
+    options = ["--pyargs", "rnn_ref.parity", "--rnn-subject=mine:RNN", "--rnn-profile=quick"]
+    done = pytest_in(tmp_path, *options, "-k", "h_n_is or within")
+    assert done.returncode == 0, done.stdout
+    assert "mine:RNN, torch " in done.stdout
+    assert "conforms. 9 properties, 450 examples" in done.stdout
+
+
+def test_a_strangers_own_tests_are_left_alone(tmp_path: Path) -> None:
+    """A run without properties has no table, no subject and no line of ours."""
+    (tmp_path / "test_own.py").write_text("def test_own():\n    pass\n", encoding="utf-8")
+    done = pytest_in(tmp_path)
+    assert done.returncode == 0
+    assert "1 passed" in done.stdout
+    assert "judging" not in done.stdout
+    assert "conforms" not in done.stdout
+
+
+def test_a_subject_that_cannot_be_loaded_is_a_usage_error(tmp_path: Path) -> None:
+    """pytest itself ends with its status for a wrong command line, and one sentence."""
+    done = pytest_in(tmp_path, "--pyargs", "rnn_ref.parity", "--rnn-subject=nowhere:RNN")
+    assert done.returncode == 4
+    assert "subject: importing nowhere raised ModuleNotFoundError" in done.stderr
+
+
+def test_nothing_else_is_judged_when_the_set_up_fails(tmp_path: Path) -> None:
+    """A fault in the wiring is one failure, not thirty."""
+    (tmp_path / "mine.py").write_text("def RNN(*args):\n    return 3\n", encoding="utf-8")
+    done = pytest_in(tmp_path, "--pyargs", "rnn_ref.parity", "--rnn-subject=mine:RNN")
+    assert done.returncode == 1
+    assert "1 failed, 31 skipped" in done.stdout
+    assert "test_setup_weights_arrive_and_two_tensors_come_back" in done.stdout
