@@ -10,7 +10,7 @@ import numpy as np
 from rnn_ref.bounded import ROUNDING
 from rnn_ref.case import Problem
 from rnn_ref.functional import prepare
-from rnn_ref.judge import Comparison, compare_results, compare_states, verdict
+from rnn_ref.judge import Comparison, compare_rows, compare_states, verdict
 from rnn_ref.oracle import Oracle
 from rnn_ref.parameters import require
 from rnn_ref.reference import Array
@@ -51,7 +51,7 @@ def check(
     """Hold an output, and an h_n unless it is None, to what `rnn` of the arguments must give.
 
     Shapes are as for `rnn`; dtypes float16, float32 or float64, whose rounding model is
-    the bound's. A single layer's states are held to the step residual, all results to
+    the bound's. The states of a single layer are held to the step residual, all else to
     the end-to-end bound. Raises what `rnn` raises, and TypeError for another dtype.
     """
     network, layout, x, start, _ = prepare(
@@ -75,11 +75,11 @@ def check(
         bias=network.bias,
         layout=layout,
     )
-    oracle, found = Oracle(problem), []
-    if network.L == 1:
-        found += [compare_states("output", problem, 0, y, oracle.steps(oracle.own([y]))[0])]
-    if h_n is None:
-        return Check([*found, compare_states("output", problem, network.L - 1, y, oracle.output)])
-    require("h_n", h_n, layout.from_rows(start).shape, input.dtype, "input")
-    ended = layout.to_rows(h_n)
-    return Check([*found, *compare_results(problem, y, ended, (oracle.output, oracle.h_n))])
+    oracle = Oracle(problem)
+    stepped = oracle.steps(oracle.own([y]))[0] if network.L == 1 else oracle.output
+    found = [compare_states("output", problem, network.L - 1, y, stepped)]
+    if h_n is not None:
+        require("h_n", h_n, layout.from_rows(start).shape, input.dtype, "input")
+        tanh = nonlinearity == "tanh"
+        found += [compare_rows("h_n", problem, layout.to_rows(h_n), oracle.h_n, tanh=tanh)]
+    return Check(found)

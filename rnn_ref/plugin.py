@@ -201,9 +201,18 @@ class Verification:
 
     @pytest.hookimpl(trylast=True)
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Close with the table, above pytest's own last line."""
+        if self.rows and self.config.option.verbose >= -1:
+            self.close(terminalreporter)
+
+    def pytest_unconfigure(self) -> None:
+        """Close with the table, where pytest is told to print no last line of its own."""
+        reporter = self.config.pluginmanager.get_plugin("terminalreporter")
+        if self.rows and reporter and self.config.option.verbose < -1:
+            self.close(reporter)
+
+    def close(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print the table and the closing line, and write the JSON file."""
-        if not self.rows:
-            return
         rows, seconds = list(self.rows.values()), time.monotonic() - self.started
         terminalreporter.write_line("")
         for line in table(rows, self.config.get_terminal_writer().fullwidth):

@@ -95,7 +95,7 @@ def closing_line(run: Run, rows: Sequence[Row], seconds: float) -> str:
     if not judged:
         verdict = "nothing was judged"
     elif failing:
-        verdict = f"does not conform, {len(failing)} properties fail"
+        verdict = f"does not conform, {len(failing)} of {len(judged)} properties fail"
     else:
         verdict = "conforms"
     worst = max((row.worst for row in judged), default=0.0)

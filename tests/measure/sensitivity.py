@@ -144,5 +144,5 @@ if __name__ == "__main__":
     for planted in (OffTanh, OffWeight, OffBias, OffElement):
         for dtype in ("float32", "float64"):
             ours, theirs = (smallest(m, planted, dtype) for m in (step_residual, assert_close))
-            what = (planted.__doc__ or "").removesuffix(" too large.").lower()
+            what = str(planted.__doc__).removesuffix(" too large.")
             print(f"| {what} | {dtype} | {ours} | {theirs} |", flush=True)
