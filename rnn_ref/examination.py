@@ -10,6 +10,7 @@ from typing import Any
 
 import hypothesis
 import pytest
+from hypothesis import Phase
 
 from rnn_ref.case import Case
 from rnn_ref.domain import STRUCTURES, Domain, outside, restrict
@@ -133,6 +134,7 @@ class Examination:
         @hypothesis.seed(self.seed ^ zlib.crc32(claim.__name__.encode()))
         @hypothesis.settings(
             max_examples=self.examples,
+            phases=[Phase.generate, Phase.target, Phase.shrink],
             deadline=None,
             database=None,
             derandomize=False,

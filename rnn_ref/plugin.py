@@ -220,5 +220,5 @@ class Verification:
         terminalreporter.write_line("")
         terminalreporter.write_line(closing_line(self.run, rows, seconds), bold=True)
         if self.option("json"):
-            found = json.dumps(as_json(self.run, rows, seconds), indent=1)
+            found = json.dumps(as_json(self.run, rows, seconds), indent=1, allow_nan=False)
             Path(self.option("json")).write_text(found + "\n", encoding="utf-8")

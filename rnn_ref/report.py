@@ -133,7 +133,7 @@ def environment() -> dict[str, Any]:
 
 
 def as_json(run: Run, rows: Sequence[Row], seconds: float) -> dict[str, Any]:
-    """Everything that the table and the line say, for a program to read."""
+    """What the table and the line say, for a program to read; an infinite `worst` is null."""
     return {
         "schema": 1,
         "conforms": conforms(rows),
@@ -141,5 +141,7 @@ def as_json(run: Run, rows: Sequence[Row], seconds: float) -> dict[str, Any]:
         "run": asdict(run),
         "environment": environment(),
         "seconds": round(seconds, 1),
-        "properties": [asdict(row) for row in rows],
+        "properties": [
+            asdict(row) | {"worst": row.worst if math.isfinite(row.worst) else None} for row in rows
+        ],
     }
