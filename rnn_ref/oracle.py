@@ -83,7 +83,19 @@ class Oracle:
 
     def own(self, shown: Sequence[Floats | None]) -> list[Bounded]:
         """Every layer's states as the subject showed them, else as they are end to end."""
-        return [self.states[l] if y is None else self.take(y) for l, y in enumerate(shown)]
+        return [self.states[l] if y is None else self.seen(y) for l, y in enumerate(shown)]
+
+    def seen(self, y: Floats) -> Bounded:
+        """States that were shown, as those that the next step may have read.
+
+        They are the same, or, in a subject that computes in a wider dtype, not rounded yet.
+        The step's bound has room for that rounding, one more of a product of several, but
+        not for an underflow, of which a large weight makes many times the smallest number.
+        """
+        taken = self.take(y)
+        smallest_normal = self.rounding.eta / (2 * self.rounding.u)
+        underflow = np.where(np.abs(taken.value) < smallest_normal, self.rounding.eta / 2, 0.0)
+        return taken if taken.whole else Bounded(y, underflow, rounding=self.rounding)
 
     def steps(self, own: Sequence[Bounded]) -> list[Bounded]:
         """Every layer's states, each one step from the states before it and below it in `own`."""

@@ -95,12 +95,12 @@ def closing_line(run: Run, rows: Sequence[Row], seconds: float) -> str:
     if not judged:
         verdict = "nothing was judged"
     elif failing:
-        verdict = f"does not conform, {len(failing)} of {len(judged)} properties fail"
+        verdict = f"does not conform, {len(failing)} of {len(judged)} failed"
     else:
         verdict = "conforms"
     worst = max((row.worst for row in judged), default=0.0)
     parts = [
-        f"{len(judged)} properties",
+        f"{len(judged)} {'property' if len(judged) == 1 else 'properties'}",
         f"{sum(row.examples for row in judged):,} examples",
         f"worst error {ratio(worst)} of its bound",
         f"{seconds:.0f} s",

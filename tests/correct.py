@@ -51,6 +51,17 @@ class Float64Inside(Loop):
         return super().activate(a).to(next(self.parameters()).dtype)
 
 
+class Float64Throughout(PlainRNN):
+    """The whole network in float64, and only its results rounded."""
+
+    def run_direction(self, x: Tensor, h_0: Tensor, *weights: Tensor) -> Tensor:
+        wide = (tensor.double() for tensor in (x, h_0, *weights))
+        return super().run_direction(*wide)
+
+    def forward(self, input: Tensor, h_0: Tensor | None = None):  # type: ignore[no-untyped-def,override]
+        return tuple(result.to(input.dtype) for result in super().forward(input, h_0))
+
+
 class ReversedSums(Loop):
     """Products added up one by one, from the last to the first, then the biases."""
 
@@ -107,6 +118,7 @@ CORRECT = (
     OtherAssociation,
     OneProduct,
     Float64Inside,
+    Float64Throughout,
     ReversedSums,
     BlockedSums,
     SlopeOfPreactivation,
