@@ -198,7 +198,7 @@ def test_a_wrong_subject_ends_in_status_1_and_a_named_failure(verify_here: Here,
     done = verify_here("--subject", f"subjects:{name}", "-x")
     assert done.returncode == 1
     assert BLAMED[name] in done.stdout
-    assert "does not conform" in done.stdout
+    assert "does not conform, " in done.stdout
     assert f"replay: rnn-ref verify --subject subjects:{name} -k test_" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
 
