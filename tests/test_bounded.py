@@ -172,9 +172,9 @@ def test_networks_are_within_their_bounds_in_every_order(order: str, case: Case)
         bounds = {"output": oracle.output, "h_n": oracle.h_n} | oracle.gradients()
         exact = run(problem, to_arb)
         came = run(problem, lambda array: ordered(array, order, case.dtype))
-    for name, bound in bounds.items():
-        assert share(came[name], exact[name], bound) <= 1, name
-        assert share(bound.stored.value, exact[name], bound) <= 1, name
+        for name, bound in bounds.items():
+            assert share(came[name], exact[name], bound) <= 1, name
+            assert share(bound.stored.value, exact[name], bound) <= 1, name
 
 
 def test_bound_of_a_network_is_not_slack() -> None:
