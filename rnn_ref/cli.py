@@ -67,10 +67,15 @@ def verify(options: argparse.Namespace, to_pytest: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory() as scratch:
         environment = {**ENVIRONMENT, "HYPOTHESIS_STORAGE_DIRECTORY": scratch, **os.environ}
         environment.pop("PYTEST_ADDOPTS", None)  # meant for the caller's own tests
+        report = Path(scratch) / "finished.xml"  # pytest writes it last
+        command.append(f"--junit-xml={report}")
         try:
             status = subprocess.call([*command, *to_pytest], env=environment)
         except KeyboardInterrupt:
             status = pytest.ExitCode.INTERRUPTED
+        if status == 0 and not report.exists():
+            print("rnn-ref: the subject ended the run before it was finished", file=sys.stderr)
+            return 1
     if status == pytest.ExitCode.NO_TESTS_COLLECTED:
         which = "" if options.k is None else f" with -k {options.k!r}"
         print(f"rnn-ref: nothing was judged: the options leave no property{which}", file=sys.stderr)

@@ -142,5 +142,6 @@ def compare_gradients(
 
 def within(came: Floats, *bounds: Bounded) -> Bounded:
     """One result of a subject as what another must be: within the sum of their bounds."""
-    allowed = sum(bound.stored.error for bound in bounds)
+    with np.errstate(over="ignore"):
+        allowed = sum(bound.stored.error for bound in bounds)
     return Bounded(came, allowed, rounding=bounds[0].rounding, whole=False)

@@ -198,7 +198,9 @@ def blaming(doing: str) -> Iterator[None]:
     """Turn whatever the subject raises into a SubjectFault that says what and where."""
     try:
         yield
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # pytest's skip and exit, which are no Exceptions, too
         frame = traceback.extract_tb(error.__traceback__)[-1]
         place = f"{Path(frame.filename).name}:{frame.lineno}"
         raise SubjectFault(f"{doing} raised {sentence(error)} ({place})") from error

@@ -80,6 +80,16 @@ class NaNs(nn.RNN):
         output, h_n = super().forward(input, h_0)
         return output * torch.nan, h_n
 
+class Skips(nn.RNN):
+    def forward(self, input, h_0=None):
+        import pytest
+        pytest.skip("not today")
+
+class Leaves(nn.RNN):
+    def forward(self, input, h_0=None):
+        import os
+        os._exit(0)
+
 def not_a_module(*arguments, **options):
     return 3
 """
@@ -185,6 +195,7 @@ BLAMED = {
     "NoSuchArguments": "constructing the module raised TypeError",
     "OtherNames": "expected the names of the module, came others",
     "Exits": "the call raised SystemExit: 0",
+    "Skips": "the call raised Skipped: not today",
     "NoGradient": "backward raised RuntimeError",
     "Unsteady": "not repeatable: the subject's results differ between identical runs",
     "NaNs": "came nan, expected",
@@ -201,6 +212,13 @@ def test_a_wrong_subject_ends_in_status_1_and_a_named_failure(verify_here: Here,
     assert "does not conform, " in done.stdout
     assert f"replay: rnn-ref verify --subject subjects:{name} -k test_" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_subject_that_ends_the_process_does_not_pass(folder: Path) -> None:
+    """Leaving with status 0 in the middle of the run is status 1, and one sentence."""
+    done = verify(folder, "--subject", "subjects:Leaves", "-k", "setup")
+    assert done.returncode == 1
+    assert "the subject ended the run before it was finished" in done.stderr
 
 
 def test_a_right_subject_ends_in_status_0_and_a_table(folder: Path) -> None:
