@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rnn_ref.bounded import ROUNDING, Bounded, Rounding
+from rnn_ref.bounded import ROUNDING, Bounded
 from rnn_ref.case import Problem
 from rnn_ref.parameters import names, read
 from rnn_ref.reference import (
@@ -43,9 +43,9 @@ class Oracle:
         self.rounding = ROUNDING[problem.dtype]
         self.activation = ACTIVATIONS[problem.nonlinearity]
 
-    def take(self, array: Floats, rounding: Rounding | None = None) -> Bounded:
+    def take(self, array: Floats) -> Bounded:
         """An array of the problem's, or of the subject's, as numbers known exactly."""
-        return Bounded(array, rounding=rounding or self.rounding)
+        return Bounded(array, rounding=self.rounding)
 
     @cached_property
     def layers(self) -> Any:
