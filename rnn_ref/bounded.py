@@ -12,19 +12,22 @@ and addition rounded once, or fused; gradual underflow; a tanh of stated accurac
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.lib.mixins import NDArrayOperatorsMixin
 from numpy.typing import NDArray
+
+from rnn_ref import doubledouble
+from rnn_ref.composite import Composite, Rule
+from rnn_ref.doubledouble import DoubleDouble
 
 Floats = NDArray[np.float64]
 
 CHECK = 2.0**-53
-"""The unit roundoff of float64, in which the values and the bounds are computed."""
+"""The unit roundoff of float64, in which the bounds are computed, and the values unless wider."""
 
 CHECK_TANH = 4.0
 """How many CHECK np.tanh may be off in float64, relatively; `tests` measure at most 2."""
@@ -61,7 +64,7 @@ def gamma(k: float, u: float) -> float:
     return k * u / (1 - k * u) if k * u < 1 else np.inf
 
 
-class Bounded(NDArrayOperatorsMixin):
+class Bounded(Composite):
     """An array of numbers with their bounds: stored numbers, or sums not yet used.
 
     A stored number has `value` and `error`: a correct subject's number is within `error`
@@ -73,6 +76,8 @@ class Bounded(NDArrayOperatorsMixin):
 
     `whole` says that every value is a whole number, known exactly. Sums of products of
     those are exact in every order while their magnitude stays within 1/u.
+
+    Values are float64's, or `DoubleDouble`: then the check's own rounding is as small.
     """
 
     def __init__(
@@ -85,19 +90,25 @@ class Bounded(NDArrayOperatorsMixin):
         terms: int = 1,
         whole: bool | None = None,
     ) -> None:
-        self.value: Floats = np.asarray(value, np.float64)
+        self.wide = isinstance(value, DoubleDouble)
+        self.value: Any = value if self.wide else np.asarray(value, np.float64)
         self.error: Floats = np.zeros(self.value.shape) if error is None else error
         self.rounding = rounding
         self.magnitude = magnitude
         self.terms = terms
         if whole is None:
-            whole = error is None and bool((self.value == np.rint(self.value)).all())
+            whole = error is None and all_whole(self.value)
         self.whole = whole
+
+    @property
+    def lead(self) -> Any:
+        return self.value
 
     @cached_property
     def high(self) -> Floats:
         """The largest absolute value that a stored number may have."""
-        return np.abs(self.value) + self.error
+        high: Floats = np.abs(self.value) + self.error
+        return high
 
     @cached_property
     def exact(self) -> bool:
@@ -110,30 +121,17 @@ class Bounded(NDArrayOperatorsMixin):
         if self.magnitude is None:
             return self
         r, k, magnitude = self.rounding, self.terms, self.magnitude
-        if self.whole and magnitude.max(initial=0.0) * r.u <= 1:
+        check = doubledouble.ROUNDOFF if self.wide else CHECK
+        if self.whole and magnitude.max(initial=0.0) * max(r.u, check) <= 1:
             return Bounded(self.value, rounding=r, whole=True)
         stores = 3 * r.u if r.ua < r.u else 0.0  # of two partial sums, then of their sum
-        rounded = (gamma(k, r.ua) + gamma(k, CHECK) + stores) * magnitude
+        rounded = (gamma(k, r.ua) + gamma(k, check) + stores) * magnitude
         # Sums of zeros are exact; but float64's own products may underflow to a 0 here.
         products = magnitude > 0 if r.eta > ROUNDING["float64"].eta else 1.0
-        error = (self.error + rounded + k * r.eta * products) * (1 + gamma(k + 8, CHECK))
+        error = (self.error + rounded + k * r.eta * products) * (1 + gamma(k + 10, CHECK))
         fits = magnitude * (1 + gamma(k, r.ua) + stores) <= r.largest
-        value, error = np.where(fits, self.value, 0.0), np.where(fits, error, np.inf)
-        return Bounded(value, error, rounding=r, whole=False)
-
-    # What NumPy's functions do with it.
-
-    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
-        rule = RULES.get(ufunc)
-        if rule is None or method != "__call__" or options:
-            return NotImplemented
-        with np.errstate(all="ignore"):  # infinities and NaN end as infinite errors
-            return rule(*(self.like(x) for x in inputs))
-
-    def __array_function__(self, f: Any, types: Any, inputs: Any, options: Any) -> Any:
-        if f not in (np.stack, np.concatenate):
-            return NotImplemented
-        return join(lambda arrays: f(arrays, **options), [self.like(x) for x in inputs[0]])
+        value = self.value.where(fits) if self.wide else np.where(fits, self.value, 0.0)
+        return Bounded(value, np.where(fits, error, np.inf), rounding=r, whole=False)
 
     def like(self, x: Any) -> Bounded:
         """x itself, or a number or array as one that is known exactly."""
@@ -154,9 +152,7 @@ class Bounded(NDArrayOperatorsMixin):
         """What it brings to the magnitude of a sum that it is a term of."""
         return self.high if self.magnitude is None else self.magnitude
 
-    # The same numbers in another arrangement.
-
-    def rearrange(self, f: Callable[[Floats], Any], of: Floats | None = None) -> Bounded:
+    def rearrange(self, f: Rule, of: Floats | None = None) -> Bounded:
         """f, which moves or adds elements, on every part of it."""
         magnitude = self.magnitude if of is None else of
         return Bounded(
@@ -168,64 +164,33 @@ class Bounded(NDArrayOperatorsMixin):
             whole=self.whole,
         )
 
-    def __getitem__(self, index: Any) -> Bounded:
-        return self.rearrange(lambda a: np.asarray(a[index]))
-
-    def __len__(self) -> int:
-        return len(self.value)
-
-    def __iter__(self) -> Iterator[Bounded]:
-        return (self[i] for i in range(len(self)))
-
-    def reshape(self, *shape: int) -> Bounded:
-        return self.rearrange(lambda a: a.reshape(*shape))
-
-    def swapaxes(self, i: int, j: int) -> Bounded:
-        return self.rearrange(lambda a: a.swapaxes(i, j))
-
-    def copy(self) -> Bounded:
-        return self.rearrange(np.copy)
-
-    @property
-    def T(self) -> Bounded:
-        return self.rearrange(np.transpose)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.value.shape
-
-    @property
-    def ndim(self) -> int:
-        return self.value.ndim
-
-    @property
-    def dtype(self) -> np.dtype[np.float64]:
-        return self.value.dtype
+    def join(self, f: Rule, others: Sequence[Bounded]) -> Bounded:
+        sums = any(part.magnitude is not None for part in others)
+        return Bounded(
+            f([part.value for part in others]),
+            f([part.error for part in others]),
+            rounding=self.rounding,
+            magnitude=f([part.summand for part in others]) if sums else None,
+            terms=max(part.terms for part in others),
+            whole=all(part.whole for part in others),
+        )
 
     def __repr__(self) -> str:
         return f"Bounded({self.value!r}, error={self.stored.error!r})"
 
 
-def join(f: Callable[[list[Floats]], Floats], parts: Sequence[Bounded]) -> Bounded:
-    """f, np.stack or np.concatenate, on every part of several arrays."""
-    sums = any(part.magnitude is not None for part in parts)
-    return Bounded(
-        f([part.value for part in parts]),
-        f([part.error for part in parts]),
-        rounding=parts[0].rounding,
-        magnitude=f([part.summand for part in parts]) if sums else None,
-        terms=max(part.terms for part in parts),
-        whole=all(part.whole for part in parts),
-    )
+def all_whole(value: Any) -> bool:
+    """Whether all are whole numbers."""
+    return value.whole if isinstance(value, DoubleDouble) else bool((value == np.rint(value)).all())
 
 
 # The rules: what each operation does to values and bounds.
 
 
-def total(a: Bounded, b: Bounded, sign: float) -> Bounded:
-    """a + sign b. Nothing is rounded yet."""
+def total(a: Bounded, b: Bounded, value: Any) -> Bounded:
+    """A sum or difference of a and b, of this value. Nothing is rounded yet."""
     return Bounded(
-        a.value + sign * b.value,
+        value,
         a.error + b.error,
         rounding=a.rounding,
         magnitude=a.summand + b.summand,
@@ -234,9 +199,7 @@ def total(a: Bounded, b: Bounded, sign: float) -> Bounded:
     )
 
 
-def product(
-    a: Bounded, b: Bounded, times: Callable[[Floats, Floats], Floats], terms: int
-) -> Bounded:
+def product(a: Bounded, b: Bounded, times: Callable[[Any, Any], Any], terms: int) -> Bounded:
     """a b, elementwise or as matrices: a sum of so many products of stored numbers."""
     a, b = a.stored, b.stored
     value, magnitude = times(a.value, b.value), times(a.high, b.high)
@@ -252,10 +215,10 @@ def product(
 def tanh(a: Bounded) -> Bounded:
     """tanh of a stored number: its error times the steepest slope there, and tanh's own."""
     a, r = a.stored, a.rounding
-    y = np.tanh(a.value)
+    y, check = np.tanh(a.value), doubledouble.TANH if a.wide else CHECK_TANH * CHECK
     slope = 1 / np.cosh(np.maximum(np.abs(a.value) - a.error, 0)) ** 2
     carried = slope * a.error
-    own = r.tanh * r.u * (np.abs(y) + carried) + CHECK_TANH * CHECK * np.abs(y) + r.eta
+    own = r.tanh * r.u * (np.abs(y) + carried) + check * np.abs(y) + r.eta
     error = (carried + own) * (1 + gamma(32, CHECK))  # of which cosh, squared, may take 10
     error = np.minimum(error, range_of_tanh(y, r))
     return Bounded(y, np.where(np.isfinite(a.error), error, np.inf), rounding=r, whole=False)
@@ -281,9 +244,9 @@ def greater(a: Bounded, b: Bounded) -> Bounded:
     return Bounded(a.value > b.value, error, rounding=a.rounding, whole=bool(decided.all()))
 
 
-RULES: dict[np.ufunc, Callable[..., Bounded]] = {
-    np.add: lambda a, b: total(a, b, 1.0),
-    np.subtract: lambda a, b: total(a, b, -1.0),
+Bounded.rules = {
+    np.add: lambda a, b: total(a, b, a.value + b.value),
+    np.subtract: lambda a, b: total(a, b, a.value - b.value),
     np.multiply: lambda a, b: product(a, b, np.multiply, 1),
     np.matmul: lambda a, b: product(a, b, np.matmul, a.shape[-1]),
     np.tanh: tanh,
