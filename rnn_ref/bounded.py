@@ -58,6 +58,9 @@ ROUNDING = {
 }
 """The rounding models by dtype; sums of 16-bit numbers are accumulated in float32."""
 
+EXACT = Rounding(0.0, 0.0, 2.0**-1074, ROUNDING["float64"].largest, tanh=0.0)
+"""The model of one that does not round: what is left is the rounding of the check itself."""
+
 
 def gamma(k: float, u: float) -> float:
     """k u / (1 - k u), the most that k roundings change a number (Higham, lemma 3.1)."""
@@ -92,7 +95,7 @@ class Bounded(Composite):
     ) -> None:
         self.wide = isinstance(value, DoubleDouble)
         self.value: Any = value if self.wide else np.asarray(value, np.float64)
-        self.error: Floats = np.zeros(self.value.shape) if error is None else error
+        self.error: Floats = np.zeros(self.value.shape) if error is None else np.asarray(error)
         self.rounding = rounding
         self.magnitude = magnitude
         self.terms = terms

@@ -52,8 +52,7 @@ class Composite(NDArrayOperatorsMixin):
         return self.join(lambda arrays: f(arrays, **options), [self.like(x) for x in inputs[0]])
 
     def __getitem__(self, index: Any) -> Self:
-        at = (*index, ...) if isinstance(index, tuple) else (index, ...)
-        return self.rearrange(lambda a: a[at])
+        return self.rearrange(lambda a: a[index])
 
     def __len__(self) -> int:
         return len(self.lead)

@@ -62,7 +62,7 @@ class DoubleDouble(Composite):
 
     def __init__(self, high: Any, low: Any = None) -> None:
         self.high: Floats = np.asarray(high, np.float64)
-        self.low: Floats = np.zeros(self.high.shape) if low is None else low
+        self.low: Floats = np.zeros(self.high.shape) if low is None else np.asarray(low)
 
     @classmethod
     def normalised(cls, high: Floats, low: Floats) -> DoubleDouble:

@@ -109,18 +109,18 @@ class Oracle:
             stepped.append(both.stored)
         return stepped
 
-    def behind(self, output: Bounded, stepped: Bounded) -> list[Bounded]:
-        """The states that a backward pass may have gone through, given the output shown.
+    def behind(self, own: Sequence[Bounded], stepped: Bounded) -> list[Bounded]:
+        """The states that a backward pass may have gone through, given those that were shown.
 
         A correct subject may take tanh's slope from the pre-activation in place of the
         rounded state, so the last layer's states have the error of their own step. relu
         rounds nothing: in a dtype that sums are accumulated in, a state above 0 has the
         slope 1, and one of 0 the slope 0 if its step can't have come to more: a subject
         that computes in a wider dtype may store as 0 what it found to be above it. The
-        states below are hidden, and only
-        known end to end: others than those of the layers run one by one may lead to the
-        same output to the bit, and give other gradients.
+        states below are hidden, and only known end to end: others than those of the layers
+        run one by one may lead to the same output to the bit, and give other gradients.
         """
+        output = own[-1]
         if self.problem.nonlinearity == "tanh" or self.rounding.ua != self.rounding.u:
             error = stepped.error
         else:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from fractions import Fraction
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
-from rnn_ref.case import ARRAY_DTYPES, rounded
+from rnn_ref.plain import Plain
 
 
 def sequential(terms: np.ndarray) -> np.ndarray:
@@ -60,44 +60,29 @@ def fused(a: np.ndarray, b: np.ndarray) -> Any:
     return a.dtype.type(float(total))
 
 
-class Ordered(np.ndarray):
-    """An array of a dtype's numbers; `order` and `name` say how it adds up and rounds."""
+class Ordered(Plain):
+    """An array of a dtype's numbers whose sums are added up in the named order."""
 
-    order: str
-    name: str
+    def __init__(self, numbers: Any, held: str, order: str) -> None:
+        super().__init__(numbers, held)
+        self.order = order
 
-    def __array_finalize__(self, source: Any) -> None:
-        self.order, self.name = getattr(source, "order", ""), getattr(source, "name", "")
+    def of(self, numbers: Any) -> Self:
+        return type(self)(numbers, self.held, self.order)
 
-    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
-        plain = [x.view(np.ndarray) if isinstance(x, Ordered) else x for x in inputs]
-        if ufunc is np.matmul:
-            result = self.product(*plain)
-        else:
-            result = getattr(ufunc, method)(*plain, **options)
-        return self.store(result) if result.dtype != bool else result
+    def product(self, other: Self) -> Self:
+        if self.order != "fused":
+            return super().product(other)
+        accumulate = np.float32 if self.held in ("float16", "bfloat16") else self.dtype
+        rows = self.numbers.reshape(-1, self.shape[-1]).astype(accumulate)
+        columns = other.numbers.T.astype(accumulate)
+        sums = np.array([[fused(row, column) for column in columns] for row in rows], accumulate)
+        return self.of(sums.reshape(*self.shape[:-1], other.shape[1]))
 
-    def product(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        """a @ b, 16-bit numbers accumulated in float32."""
-        accumulate = np.float32 if self.name in ("float16", "bfloat16") else a.dtype
-        a, b = a.astype(accumulate), b.astype(accumulate)
-        if self.order == "fused":
-            rows = a.reshape(-1, a.shape[-1])
-            sums = np.array([[fused(row, column) for column in b.T] for row in rows], accumulate)
-            return sums.reshape(*a.shape[:-1], b.shape[1])
-        return ORDERS[self.order](a[..., :, None, :] * b.T)
-
-    def sum(self, axis: int) -> Any:  # type: ignore[override]  # noqa: ARG002 - it is 0
-        """The sum along the first axis, in the same order as a product's."""
-        return (np.ones((1, self.shape[0]), self.dtype) @ self)[0]
-
-    def store(self, values: np.ndarray) -> Ordered:
-        """Numbers as the dtype holds them."""
-        return ordered(rounded(values.astype(np.float64), self.name), self.order, self.name)
+    def add_up(self, terms: np.ndarray) -> np.ndarray:
+        return ORDERS[self.order](terms)
 
 
-def ordered(array: np.ndarray, order: str, name: str) -> Ordered:
+def ordered(array: np.ndarray, order: str, held: str) -> Ordered:
     """An array of the named dtype's numbers that adds up in the named order."""
-    made = array.astype(ARRAY_DTYPES[name]).view(Ordered)
-    made.order, made.name = order, name
-    return made
+    return Ordered(array, held, order)

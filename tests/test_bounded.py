@@ -198,7 +198,7 @@ def test_ordered_sums_differ_from_one_another() -> None:
     """The orders are different subjects: on hostile data their results are not all the same."""
     a, b = hostile(Words(3, "hostile"), 40, "float32")
     results = {
-        order: (ordered(a, order, "float32") @ ordered(b, order, "float32").T).tobytes()
+        order: (ordered(a, order, "float32") @ ordered(b, order, "float32").T).numbers.tobytes()
         for order in ORDERS
     }
     assert len(set(results.values())) >= 5

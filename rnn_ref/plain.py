@@ -1,0 +1,80 @@
+"""The plainest arithmetic that a correct subject may use: a yardstick for accuracy.
+
+Every product and every addition is rounded by itself, sums are added up from the first
+term to the last, and tanh is rounded once from float64's. Kernels that add up in blocks, or
+fuse products into sums, are as accurate or better.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnn_ref.bounded import ROUNDING
+from rnn_ref.case import rounded
+from rnn_ref.composite import Composite, Rule
+
+Floats = NDArray[np.floating[Any]]
+
+
+class Plain(Composite):
+    """An array of numbers of a dtype, to which it is rounded after every operation."""
+
+    def __init__(self, numbers: Any, held: str) -> None:
+        self.held = held
+        self.numbers: Floats = rounded(np.asarray(numbers, np.float64), held)
+
+    def of(self, numbers: Any) -> Self:
+        """Numbers held as these are."""
+        return type(self)(numbers, self.held)
+
+    @property
+    def lead(self) -> Floats:
+        return self.numbers
+
+    def rearrange(self, f: Rule) -> Self:
+        return self.of(f(self.numbers))
+
+    def join(self, f: Rule, others: Sequence[Self]) -> Self:
+        return self.of(f([x.numbers for x in others]))
+
+    def like(self, x: Any) -> Self:
+        return x if isinstance(x, type(self)) else self.of(x)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Floats:
+        return np.array(self.numbers, dtype, copy=copy)
+
+    def product(self, other: Self) -> Self:
+        """The product of two matrices, added up in the precision that sums are."""
+        r = ROUNDING[self.held]
+        accumulate: Any = np.float32 if r.ua < r.u else self.dtype
+        a, b = self.numbers.astype(accumulate), other.numbers.astype(accumulate)
+        return self.of(self.add_up(a[..., :, None, :] * b.T))
+
+    def add_up(self, terms: Floats) -> Floats:
+        """The sum along the last axis, from the first term to the last."""
+        return np.asarray(terms.cumsum(axis=-1)[..., -1])
+
+    def sum(self, axis: int) -> Self:  # noqa: ARG002 - it is 0
+        """The sum along the first axis, as a product with ones."""
+        total: Self = (self.of(np.ones((1, len(self)))) @ self)[0]
+        return total
+
+    @property
+    def stored(self) -> Self:
+        """Itself: its sums are rounded as they are made."""
+        return self
+
+
+Plain.rules = {
+    np.add: lambda a, b: a.of(a.numbers + b.numbers),
+    np.subtract: lambda a, b: a.of(a.numbers - b.numbers),
+    np.multiply: lambda a, b: a.of(a.numbers * b.numbers),
+    np.matmul: lambda a, b: a.product(b),
+    np.tanh: lambda a: a.of(np.tanh(a.numbers.astype(np.float64))),
+    np.maximum: lambda a, b: a.of(np.maximum(a.numbers, b.numbers)),
+    np.greater: lambda a, b: a.of(a.numbers > b.numbers),
+}
