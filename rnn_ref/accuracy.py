@@ -1,11 +1,10 @@
-"""How accurate a subject is on a case: its errors, in units of the bound and in ULPs.
+"""How accurate a subject is on a case: its errors, in ULPs, in units of the bound, and in norm.
 
 An error is the distance from the true value, which is the reference's own lines run on
-float64 or, where those leave a sixty-fourth of an ULP open, on double-doubles, and is known
-with a bound of its own. What is not known well enough is counted as unresolved.
-
-One unit in the last place of x is the distance of the dtype's numbers at x (Muller et al.,
-Handbook of Floating-Point Arithmetic, 2nd ed., definition 2.6: Goldberg's, for reals).
+double-doubles. Run on float64 they are off by about 2^49 times as much (the ratio of the
+unit roundoffs); where the two differ by more than 2^-10 of the value, the true one may be
+off by 2^-59 of it, a sixty-fourth of float64's unit in the last place, and is counted
+as unresolved.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rnn_ref.bounded import EXACT, ROUNDING, Bounded, range_of_tanh
+from rnn_ref.bounded import ROUNDING, range_of_tanh
 from rnn_ref.case import Problem
 from rnn_ref.doubledouble import DoubleDouble
 from rnn_ref.oracle import Oracle
@@ -28,40 +27,35 @@ from rnn_ref.subject import Run, Subject
 
 Floats = NDArray[np.floating[Any]]
 
-RESOLVED = 2.0**-6
-"""The most of a unit that a true value may be off for errors to be counted in that unit."""
-
-COLUMNS = ("max", "p99", "mean", "bias")
-"""What is said of errors: of their absolute values, and, positive if results are too large
-in magnitude, of their signed mean."""
+UNRESOLVED = 2.0**-10
+"""The relative distance of float64 from double-double beyond which neither is trusted."""
 
 WAYS = ("step", "end_to_end")
-"""Errors of one step, or of the gradients, given the subject's own states; or since the input."""
+"""Errors of one step, and of the gradients, given the subject's own states; or since the input."""
+
+COLUMNS = {
+    "ulp": ("max", "p99", "mean", "bias"),
+    "bound": ("max", "p99", "mean", "bias"),
+    "norm": ("error", "bias"),
+    "plain": ("error", "bias"),
+    "counts": ("elements", "unresolved", "open", "over", "lost"),
+}
+"""What is said of a quantity, by unit.
+
+Of errors in ULPs and in units of the bound: the largest, the 99th percentile and the mean
+of their absolute values, and `bias`, their signed mean, positive if results are too large
+in magnitude. In norm, in units of roundoff: |error| / |true value|, and the sum of errors
+away from zero over that of magnitudes, each array by itself and then their mean; and the
+same for the plainest correct program. Then how many elements there are, are unresolved,
+are left open by the bound, are over it, and are not finite where the true value is.
+"""
 
 
-class Truth(Oracle):
-    """The true values of one problem, each with a bound on how far it may be from being true."""
-
-    def __init__(self, problem: Problem, *, wide: bool) -> None:
-        super().__init__(problem)
-        self.rounding, self.wide = EXACT, wide
-
-    def take(self, array: Floats) -> Bounded:
-        numbers = DoubleDouble(np.asarray(array, np.float64)) if self.wide else array
-        return Bounded(numbers, rounding=self.rounding)
-
-    def seen(self, y: Floats) -> Bounded:
-        return self.take(y)
-
-    def behind(self, own: Sequence[Any], stepped: Any) -> list[Any]:  # noqa: ARG002 - as they are
-        return list(own)
-
-
-class Yardstick(Oracle):
-    """The results of the plainest correct program."""
+class Exact(Oracle):
+    """The results of one problem in a number system of its own, which holds what it is given."""
 
     def take(self, array: Floats) -> Any:
-        return Plain(array, self.problem.dtype)
+        return DoubleDouble(np.asarray(array, np.float64))
 
     def seen(self, y: Floats) -> Any:
         return self.take(y)
@@ -71,6 +65,17 @@ class Yardstick(Oracle):
 
     def for_sums_over_time(self, a: Array) -> Array:
         return a
+
+
+class Rounded(Exact):
+    """The results of the plainest correct program, in a dtype."""
+
+    def __init__(self, problem: Problem, dtype: str) -> None:
+        super().__init__(problem)
+        self.dtype = dtype
+
+    def take(self, array: Floats) -> Any:
+        return Plain(array, self.dtype)
 
 
 @dataclass(frozen=True)
@@ -115,76 +120,99 @@ def due(way: str, oracle: Oracle, observed: Observed) -> Arrays:
     return by_quantity(shown, final(stepped, oracle.problem.D).stored, gradients)
 
 
-def row(arrays: Sequence[Any], part: str = "") -> Floats:
-    """Several arrays, or one part of each, as one row of numbers."""
-    parts = [getattr(a, part) if part else a for a in arrays]
-    return np.concatenate([np.asarray(a, np.float64).ravel() for a in parts])
+def row(arrays: Sequence[Any], part: str) -> NDArray[np.float64]:
+    """One part of each of several arrays, as one row of numbers."""
+    return np.concatenate([np.asarray(getattr(a, part), np.float64).ravel() for a in arrays])
 
 
 def ulp(x: Floats, dtype: str) -> Floats:
-    """One unit in the last place at each x, as the dtype's numbers lie."""
+    """One unit in the last place at each x: the distance of the dtype's numbers there.
+
+    Muller et al., Handbook of Floating-Point Arithmetic, 2nd ed., section 2.3.2.
+    """
     r = ROUNDING[dtype]
     power = np.frexp(np.abs(x))[1]
     unit: Floats = np.maximum(np.ldexp(2 * r.u, power - 1), r.eta)
     return unit
 
 
+@dataclass(frozen=True)
+class Errors:
+    """Errors of results, away from zero, beside their true values.
+
+    NaN where unresolved; infinite where a result is not finite.
+    """
+
+    errors: NDArray[np.float64]
+    true: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, result: Array, true: DoubleDouble, twin: Plain, largest: float) -> Errors:
+        """Those of one array; `twin` is the true one as float64 gives it."""
+        apart = np.abs(twin.numbers - true.high)
+        resolved = (apart <= UNRESOLVED * np.abs(true.high)) & (np.abs(true.high) <= largest)
+        came = np.asarray(result, np.float64)
+        off = np.where(np.isfinite(came), came - true.high - true.low, np.inf)
+        away = np.where(true.high < 0, -off, off)
+        return cls(np.where(resolved, away, np.nan).ravel(), true.high.ravel())
+
+    def in_norm(self, u: float) -> tuple[float, float] | None:
+        """The error and the bias of COLUMNS; None if there is no true value but 0."""
+        here = np.isfinite(self.errors)
+        errors, true = self.errors[here], self.true[here]
+        if not true.any():
+            return None
+        largest = np.abs(true).max()
+        scaled, of = errors / largest, true / largest  # whose squares do not underflow
+        error = np.sqrt((scaled**2).sum() / (of**2).sum())
+        return float(error / u), float(scaled.sum() / np.abs(of).sum() / u)
+
+
+def mean_in_norm(errors: Sequence[Errors], u: float) -> list[float] | None:
+    """The mean of several arrays' errors and biases in norm; None if there are none."""
+    found = [pair for e in errors if (pair := e.in_norm(u)) is not None]
+    return digits(np.mean(found, axis=0)) if found else None
+
+
 def summary(errors: Floats) -> list[float] | None:
-    """Errors in four numbers, as COLUMNS says, to four digits; None of none."""
+    """The four numbers of COLUMNS; None of no errors."""
     if not errors.size:
         return None
     sizes = np.abs(errors)
-    numbers = (sizes.max(), np.quantile(sizes, 0.99), sizes.mean(), errors.mean())
+    return digits((sizes.max(), np.quantile(sizes, 0.99), sizes.mean(), errors.mean()))
+
+
+def digits(numbers: Sequence[Any]) -> list[float]:
+    """Numbers to four digits, which is what they are worth."""
     return [float(f"{number:.4g}") for number in numbers]
 
 
-def known(true: Sequence[Bounded]) -> tuple[Floats, Floats, Floats]:
-    """True values as the sum of two numbers each, and how far that may be from them."""
-    values = [b.value if isinstance(b.value, DoubleDouble) else DoubleDouble(b.value) for b in true]
-    return row(values, "high"), row(values, "low"), row(true, "error")
-
-
-def resolved(arrays: Arrays, dtype: str) -> bool:
-    """Whether all values are known well enough to count ULPs."""
-    rows = (known(true) for true in arrays.values())
-    return all(bool((off <= RESOLVED * ulp(high, dtype)).all()) for high, _, off in rows)
-
-
-def errors(
-    problem: Problem,
-    own: Sequence[Floats],
-    true: Sequence[Bounded],
-    allowed: Sequence[Bounded],
-    plain: Sequence[Floats],
-    *,
-    tanh: bool,
+def describe(
+    problem: Problem, own: list[Any], due: Mapping[str, list[Any]], *, tanh: bool
 ) -> dict[str, Any]:
-    """The errors of one quantity; `tanh` says that it is a state of a tanh network."""
-    high, low, off = known(true)
-    bound, unit = row(allowed, "error"), ulp(high, problem.dtype)
-    value = row(own)
-    outward = np.where(high < 0, -1.0, 1.0)
-    error, of_plain = ((a - high - low) * outward for a in (value, row(plain)))
-    open_ = np.isinf(bound) | ~(off <= RESOLVED * bound)
+    """What COLUMNS says of a quantity; `tanh` says that it is a state of a tanh network."""
+    r = ROUNDING[problem.dtype]
+    true = list(zip(due["true"], due["twin"], strict=True))
+    errors = [Errors.of(a, *t, r.largest) for a, t in zip(own, true, strict=True)]
+    plain = [Errors.of(a, *t, r.largest) for a, t in zip(due["plain"], true, strict=True)]
+    flat, bound = row(errors, "errors"), row(due["bound"], "error")
+    open_ = ~np.isfinite(bound)
     if tanh:
-        open_ |= bound >= range_of_tanh(
-            row(allowed, "value").astype(np.float64), ROUNDING[problem.dtype]
-        )
-    exact = ~open_ & (bound == 0)
-    in_bounds, plain_in_bounds = (
-        np.where(exact, np.where(e == 0, 0.0, np.inf), e / bound) for e in (error, of_plain)
-    )
-    lost = ~np.isfinite(in_bounds) & ~open_
-    unresolved = ~(off <= RESOLVED * unit) | ~np.isfinite(error)
-    both = ~open_ & ~lost & np.isfinite(plain_in_bounds)
+        open_ |= bound >= range_of_tanh(row(due["bound"], "value"), r)
+    in_bounds = np.where(open_, np.nan, np.where(flat == 0, 0.0, flat / bound))
+    in_ulps = flat / ulp(row(errors, "true"), problem.dtype)
     return {
-        "bound": summary(in_bounds[~open_ & ~lost]),
-        "ulp": summary((error / unit)[~unresolved]),
-        "plain": summary(plain_in_bounds[both]),
-        "elements": value.size,
-        "open": int(open_.sum()),
-        "unresolved": int(unresolved.sum()),
-        "over": int((~open_ & ~(np.abs(in_bounds) <= 1)).sum()),
+        "ulp": summary(in_ulps[np.isfinite(in_ulps)]),
+        "bound": summary(in_bounds[np.isfinite(in_bounds)]),
+        "norm": mean_in_norm(errors, r.u),
+        "plain": mean_in_norm(plain, r.u),
+        "counts": [
+            flat.size,
+            int(np.isnan(flat).sum()),
+            int(open_.sum()),
+            int((np.abs(in_bounds) > 1).sum()),
+            int(np.isinf(flat).sum()),
+        ],
     }
 
 
@@ -192,37 +220,30 @@ def digest(arrays: Sequence[Floats]) -> str:
     """A digest of the bits of some arrays."""
     sha = hashlib.sha256()
     for array in arrays:
-        sha.update(np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<")).tobytes())
+        sha.update(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes())
     return sha.hexdigest()[:16]
 
 
 def measure(subject: Subject, problem: Problem) -> dict[str, Any]:
-    """All errors of a subject on a problem, by way and quantity, and digests of its bits.
-
-    Of each quantity: its errors in units of the bound and in ULPs (COLUMNS), those of the
-    plainest correct program in units of the bound, and how many elements there are, are
-    left open by the bound, are unresolved in ULPs, and are over the bound.
-    """
+    """A digest of the bits of each of a subject's results, and by way and quantity its errors."""
     run = subject.run(problem, gradients=True)
     observed = Observed(run, subject.shown_states(problem, run))
-    bounds, yardstick = Oracle(problem), Yardstick(problem)
-    narrow, wide = Truth(problem, wide=False), Truth(problem, wide=True)
-    found: dict[str, Any] = {
-        "bits": {name: digest(own) for name, own in came("end_to_end", observed).items()}
+    oracles = {
+        "true": Exact(problem),
+        "twin": Rounded(problem, "float64"),
+        "plain": Rounded(problem, problem.dtype),
+        "bound": Oracle(problem),
     }
-    for way in WAYS:
-        with np.errstate(all="ignore"):
-            allowed, plain = (due(way, oracle, observed) for oracle in (bounds, yardstick))
-            true = due(way, narrow, observed)
-            if not resolved(true, problem.dtype):
-                true = due(way, wide, observed)
+    whole = came("end_to_end", observed)
+    found: dict[str, Any] = {"bits": {name: digest(arrays) for name, arrays in whole.items()}}
+    with np.errstate(all="ignore"):
+        for way in WAYS:
+            by_oracle = {name: due(way, oracle, observed) for name, oracle in oracles.items()}
             found[way] = {
-                name: errors(
+                name: describe(
                     problem,
                     own,
-                    true[name],
-                    allowed[name],
-                    plain[name],
+                    {of: arrays[name] for of, arrays in by_oracle.items()},
                     tanh=problem.nonlinearity == "tanh" and name in ("output", "h_n"),
                 )
                 for name, own in came(way, observed).items()

@@ -20,14 +20,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rnn_ref import doubledouble
 from rnn_ref.composite import Composite, Rule
-from rnn_ref.doubledouble import DoubleDouble
 
 Floats = NDArray[np.float64]
 
 CHECK = 2.0**-53
-"""The unit roundoff of float64, in which the bounds are computed, and the values unless wider."""
+"""The unit roundoff of float64, in which the values and the bounds are computed."""
 
 CHECK_TANH = 4.0
 """How many CHECK np.tanh may be off in float64, relatively; `tests` measure at most 2."""
@@ -58,9 +56,6 @@ ROUNDING = {
 }
 """The rounding models by dtype; sums of 16-bit numbers are accumulated in float32."""
 
-EXACT = Rounding(0.0, 0.0, 2.0**-1074, ROUNDING["float64"].largest, tanh=0.0)
-"""The model of one that does not round: what is left is the rounding of the check itself."""
-
 
 def gamma(k: float, u: float) -> float:
     """k u / (1 - k u), the most that k roundings change a number (Higham, lemma 3.1)."""
@@ -79,8 +74,6 @@ class Bounded(Composite):
 
     `whole` says that every value is a whole number, known exactly. Sums of products of
     those are exact in every order while their magnitude stays within 1/u.
-
-    Values are float64's, or `DoubleDouble`: then the check's own rounding is as small.
     """
 
     def __init__(
@@ -93,25 +86,23 @@ class Bounded(Composite):
         terms: int = 1,
         whole: bool | None = None,
     ) -> None:
-        self.wide = isinstance(value, DoubleDouble)
-        self.value: Any = value if self.wide else np.asarray(value, np.float64)
+        self.value: Floats = np.asarray(value, np.float64)
         self.error: Floats = np.zeros(self.value.shape) if error is None else np.asarray(error)
         self.rounding = rounding
         self.magnitude = magnitude
         self.terms = terms
         if whole is None:
-            whole = error is None and all_whole(self.value)
+            whole = error is None and bool((self.value == np.rint(self.value)).all())
         self.whole = whole
 
     @property
-    def lead(self) -> Any:
+    def lead(self) -> Floats:
         return self.value
 
     @cached_property
     def high(self) -> Floats:
         """The largest absolute value that a stored number may have."""
-        high: Floats = np.abs(self.value) + self.error
-        return high
+        return np.abs(self.value) + self.error
 
     @cached_property
     def exact(self) -> bool:
@@ -124,17 +115,16 @@ class Bounded(Composite):
         if self.magnitude is None:
             return self
         r, k, magnitude = self.rounding, self.terms, self.magnitude
-        check = doubledouble.ROUNDOFF if self.wide else CHECK
-        if self.whole and magnitude.max(initial=0.0) * max(r.u, check) <= 1:
+        if self.whole and magnitude.max(initial=0.0) * r.u <= 1:
             return Bounded(self.value, rounding=r, whole=True)
         stores = 3 * r.u if r.ua < r.u else 0.0  # of two partial sums, then of their sum
-        rounded = (gamma(k, r.ua) + gamma(k, check) + stores) * magnitude
+        rounded = (gamma(k, r.ua) + gamma(k, CHECK) + stores) * magnitude
         # Sums of zeros are exact; but float64's own products may underflow to a 0 here.
         products = magnitude > 0 if r.eta > ROUNDING["float64"].eta else 1.0
-        error = (self.error + rounded + k * r.eta * products) * (1 + gamma(k + 10, CHECK))
+        error = (self.error + rounded + k * r.eta * products) * (1 + gamma(k + 8, CHECK))
         fits = magnitude * (1 + gamma(k, r.ua) + stores) <= r.largest
-        value = self.value.where(fits) if self.wide else np.where(fits, self.value, 0.0)
-        return Bounded(value, np.where(fits, error, np.inf), rounding=r, whole=False)
+        value, error = np.where(fits, self.value, 0.0), np.where(fits, error, np.inf)
+        return Bounded(value, error, rounding=r, whole=False)
 
     def like(self, x: Any) -> Bounded:
         """x itself, or a number or array as one that is known exactly."""
@@ -182,18 +172,13 @@ class Bounded(Composite):
         return f"Bounded({self.value!r}, error={self.stored.error!r})"
 
 
-def all_whole(value: Any) -> bool:
-    """Whether all are whole numbers."""
-    return value.whole if isinstance(value, DoubleDouble) else bool((value == np.rint(value)).all())
-
-
 # The rules: what each operation does to values and bounds.
 
 
-def total(a: Bounded, b: Bounded, value: Any) -> Bounded:
-    """A sum or difference of a and b, of this value. Nothing is rounded yet."""
+def total(a: Bounded, b: Bounded, sign: float) -> Bounded:
+    """a + sign b. Nothing is rounded yet."""
     return Bounded(
-        value,
+        a.value + sign * b.value,
         a.error + b.error,
         rounding=a.rounding,
         magnitude=a.summand + b.summand,
@@ -202,7 +187,9 @@ def total(a: Bounded, b: Bounded, value: Any) -> Bounded:
     )
 
 
-def product(a: Bounded, b: Bounded, times: Callable[[Any, Any], Any], terms: int) -> Bounded:
+def product(
+    a: Bounded, b: Bounded, times: Callable[[Floats, Floats], Floats], terms: int
+) -> Bounded:
     """a b, elementwise or as matrices: a sum of so many products of stored numbers."""
     a, b = a.stored, b.stored
     value, magnitude = times(a.value, b.value), times(a.high, b.high)
@@ -218,10 +205,10 @@ def product(a: Bounded, b: Bounded, times: Callable[[Any, Any], Any], terms: int
 def tanh(a: Bounded) -> Bounded:
     """tanh of a stored number: its error times the steepest slope there, and tanh's own."""
     a, r = a.stored, a.rounding
-    y, check = np.tanh(a.value), doubledouble.TANH if a.wide else CHECK_TANH * CHECK
+    y = np.tanh(a.value)
     slope = 1 / np.cosh(np.maximum(np.abs(a.value) - a.error, 0)) ** 2
     carried = slope * a.error
-    own = r.tanh * r.u * (np.abs(y) + carried) + check * np.abs(y) + r.eta
+    own = r.tanh * r.u * (np.abs(y) + carried) + CHECK_TANH * CHECK * np.abs(y) + r.eta
     error = (carried + own) * (1 + gamma(32, CHECK))  # of which cosh, squared, may take 10
     error = np.minimum(error, range_of_tanh(y, r))
     return Bounded(y, np.where(np.isfinite(a.error), error, np.inf), rounding=r, whole=False)
@@ -248,8 +235,8 @@ def greater(a: Bounded, b: Bounded) -> Bounded:
 
 
 Bounded.rules = {
-    np.add: lambda a, b: total(a, b, a.value + b.value),
-    np.subtract: lambda a, b: total(a, b, a.value - b.value),
+    np.add: lambda a, b: total(a, b, 1.0),
+    np.subtract: lambda a, b: total(a, b, -1.0),
     np.multiply: lambda a, b: product(a, b, np.multiply, 1),
     np.matmul: lambda a, b: product(a, b, np.matmul, a.shape[-1]),
     np.tanh: tanh,

@@ -87,14 +87,10 @@ class DoubleDouble(Composite):
         """The sum along an axis."""
         return tree(np.moveaxis(self.high, axis, 0), np.moveaxis(self.low, axis, 0))
 
-    def where(self, condition: NDArray[np.bool_]) -> DoubleDouble:
-        """Its numbers where the condition holds, else 0."""
-        return self.rearrange(lambda a: np.where(condition, a, 0.0))
-
     @property
-    def whole(self) -> bool:
-        """Whether all are whole numbers of float64's."""
-        return bool((self.high == np.rint(self.high)).all()) and not self.low.any()
+    def stored(self) -> DoubleDouble:
+        """Itself: it holds whatever it is given."""
+        return self
 
 
 def tree(high: Floats, low: Floats) -> DoubleDouble:
@@ -215,6 +211,5 @@ DoubleDouble.rules = {
     np.matmul: matmul,
     np.tanh: tanh,
     np.maximum: maximum,
-    np.greater: above,
-    np.absolute: lambda a: np.abs(a.high),  # rounded to float64, as magnitudes are
+    np.greater: lambda a, b: DoubleDouble(above(a, b)),
 }
