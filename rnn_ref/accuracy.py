@@ -18,12 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnn_ref.bounded import ROUNDING, range_of_tanh
-from rnn_ref.case import Problem
+from rnn_ref.case import Case, Problem
+from rnn_ref.corpus import read_corpus
 from rnn_ref.doubledouble import DoubleDouble
+from rnn_ref.environment import environment
 from rnn_ref.oracle import Oracle
 from rnn_ref.plain import Plain
+from rnn_ref.record import Recorder
 from rnn_ref.reference import Array, final
-from rnn_ref.subject import Run, Subject
+from rnn_ref.subject import Run, Subject, SubjectFault
 
 Floats = NDArray[np.floating[Any]]
 
@@ -249,3 +252,28 @@ def measure(subject: Subject, problem: Problem) -> dict[str, Any]:
                 for name, own in came(way, observed).items()
             }
     return found
+
+
+def recorder(subject: Subject, dtypes: Sequence[str], case: Case | None = None) -> Recorder:
+    """What records a subject on the corpus's cases of some dtypes, or on one case.
+
+    Raises OtherArrays if this platform makes other arrays of the corpus.
+    """
+    corpus = read_corpus()
+    corpus.check()
+    cases = [case] if case else [case for case in corpus.cases if case.dtype in dtypes]
+
+    def found(case: Case) -> dict[str, Any]:
+        try:
+            return measure(subject, case.problem())
+        except SubjectFault as fault:
+            return {"fault": str(fault)}
+
+    described = {
+        "subject": subject.name,
+        "device": subject.device,
+        "dtypes": list(dict.fromkeys(case.dtype for case in cases)),
+        "columns": COLUMNS,
+        "environment": environment(subject.device),
+    }
+    return Recorder(corpus, cases, described, found)

@@ -1,8 +1,9 @@
-"""The command line: `rnn-ref verify`. pytest does the work, with a configuration of its own."""
+"""The command line: `rnn-ref verify`, `rnn-ref record` and `rnn-ref compare`."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -13,7 +14,12 @@ from typing import NoReturn
 
 import pytest
 
+from rnn_ref.case import Case
+from rnn_ref.corpus import OtherArrays
 from rnn_ref.plugin import OPTIONS
+from rnn_ref.record import Unusable, read_record
+from rnn_ref.regression import as_dict, compare_records
+from rnn_ref.report import comparison
 
 PARITY = Path(__file__).parent / "parity"
 
@@ -40,6 +46,26 @@ def parser() -> Parser:
         verify.add_argument(f"--{name}", **described)
     verify.add_argument("-x", action="store_true", help="stop at the first failure")
     verify.add_argument("-k", metavar="EXPRESSION", help="judge only properties whose name matches")
+    record = commands.add_parser(
+        "record",
+        help="write down how accurate a subject is on every case of the corpus",
+        epilog="The same command takes up what was interrupted. Exit status: 0 recorded; 2 the"
+        " command line is wrong, the subject can't be loaded, or FILE can't be used.",
+    )
+    record.add_argument("file", metavar="FILE", help="where to; - is standard output")
+    for name in ("subject", "device"):
+        record.add_argument(f"--{name}", **OPTIONS[name])
+    every = {**OPTIONS["dtype"], "help": "record this dtype; may be given more than once"}
+    record.add_argument("--dtype", **every)
+    record.add_argument("--case", metavar="LINE", help="record this one case, in the corpus or not")
+    compare = commands.add_parser(
+        "compare",
+        help="say whether a record is worse than another",
+        epilog="Exit status: 0 the same bits, within noise, or better; 1 worse; 2 unusable.",
+    )
+    compare.add_argument("old", metavar="OLD")
+    compare.add_argument("new", metavar="NEW")
+    compare.add_argument("--json", metavar="FILE", help="write what was found to FILE")
     return top
 
 
@@ -47,11 +73,61 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return its exit status."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     to_pytest: list[str] = []
-    if "--" in given:
+    if "--" in given and given[0] == "verify":
         at = given.index("--")
         given, to_pytest = given[:at], given[at + 1 :]
     options = parser().parse_args(given)
-    return verify(options, to_pytest)
+    try:
+        if options.command == "verify":
+            return verify(options, to_pytest)
+        return record(options) if options.command == "record" else compare(options)
+    except (Unusable, OtherArrays) as error:
+        print(f"rnn-ref: {error}", file=sys.stderr)
+        return 2
+
+
+def record(options: argparse.Namespace) -> int:
+    """Record a subject, and show how far it is."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from rnn_ref.accuracy import recorder
+    from rnn_ref.subject import CannotLoad, load
+
+    file = Path(options.file)
+    try:
+        case = Case.parse(options.case) if options.case is not None else None
+        subject = load(options.subject, options.device)
+    except (ValueError, CannotLoad) as error:
+        raise Unusable(str(error)) from error
+    recording = recorder(subject, options.dtype or OPTIONS["dtype"]["choices"], case)
+    if options.file == "-":
+        sys.stdout.writelines(recording.lines([]))
+        return 0
+    of, bar = len(recording.cases), sys.stderr.isatty()
+
+    def tell(done: int) -> None:
+        if bar or done % 50 == 0 or done == of:
+            print(f"\r{done} of {of} cases", end="" if bar and done < of else "\n", file=sys.stderr)
+
+    try:
+        recording.write(file, tell)
+    except KeyboardInterrupt:
+        print("\nrnn-ref: interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+    return 0
+
+
+def compare(options: argparse.Namespace) -> int:
+    """Compare two records; print what was found, and write it."""
+    old, new = read_record(options.old), read_record(options.new)
+    found = compare_records(old, new)
+    if options.json is not None:
+        try:
+            text = json.dumps(as_dict(found), indent=1, allow_nan=False) + "\n"
+            Path(options.json).write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise Unusable(f"{options.json} can't be written: {error.strerror}") from error
+    print("\n".join(comparison(found, old.header, new.header)))
+    return int(found.verdict == "worse")
 
 
 def verify(options: argparse.Namespace, to_pytest: Sequence[str]) -> int:

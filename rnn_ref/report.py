@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-import os
-import platform
 import re
+import shlex
 import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+from rnn_ref.environment import environment
+from rnn_ref.regression import Group, Regression
 
 
 @dataclass
@@ -112,36 +114,103 @@ def closing_line(run: Run, rows: Sequence[Row], seconds: float) -> str:
     return f"{on}: {verdict}. {', '.join(parts)}"
 
 
-def environment() -> dict[str, Any]:
-    """What the numbers may depend on: versions, processor, threads."""
-    import hypothesis
-    import numpy as np
-    import torch
-
-    return {
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "hypothesis": hypothesis.__version__,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "processor": platform.processor() or platform.machine(),
-        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        "cpus": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "onednn": bool(torch.backends.mkldnn.enabled),
-    }
-
-
 def as_json(run: Run, rows: Sequence[Row], seconds: float) -> dict[str, Any]:
     """What the table and the line say, for a program to read; an infinite `worst` is null."""
+    import hypothesis
+
     return {
         "schema": 1,
         "conforms": conforms(rows),
         "summary": closing_line(run, rows, seconds),
         "run": asdict(run),
-        "environment": environment(),
+        "environment": {**environment(run.device), "hypothesis": hypothesis.__version__},
         "seconds": round(seconds, 1),
         "properties": [
             asdict(row) | {"worst": row.worst if math.isfinite(row.worst) else None} for row in rows
         ],
     }
+
+
+MARKS = {"same bits": "same", "within noise": "noise", "better": "better", "worse": "WORSE"}
+"""What a cell of a comparison's table says of a group."""
+
+
+def comparison(found: Regression, old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """Two records compared, in lines: the verdict, what differs, the groups, the worst cases."""
+    worse = found.of("worse")
+    counts = ", ".join(
+        f"{len(groups)} {verdict}" for verdict in MARKS if (groups := found.of(verdict))
+    )
+    lines = [f"{found.verdict}: {found.cases} cases in {len(found.groups)} groups, {counts}", ""]
+    lines += [*differences(old, new), *cells(found.groups)]
+    for case, fault in list(found.faults.items())[:5]:
+        lines += ["", f"a fault that was not there: {fault}", *replaying(case, new)]
+    for group in sorted(worse, key=lambda group: min(sign.p for sign in group.signs))[:5]:
+        lines += ["", f"worse: {group.name}", *reasons(group), *replaying(group.worst, new)]
+    if len(worse) > 5:
+        lines += ["", f"and {len(worse) - 5} more groups (--json FILE has all)"]
+    if found.left_out:
+        lines += ["", f"{found.left_out} cases are in one record only, and were left out"]
+    lines += [
+        "",
+        (
+            "WORSE: more often than by chance, the new error is above the old one and above that of the"
+            " plainest"
+        ),
+        (
+            f"correct program (sign test over cases, level {found.level:.0e} a test). A change that is"
+            " as accurate is called"
+        ),
+        "worse in at most 1 of 1,000 comparisons.",
+    ]
+    return lines
+
+
+def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """What was recorded, where the two differ, line by line."""
+    before, after = ({**header["environment"], **header} for header in (old, new))
+    names = [name for name in before if name not in ("environment", "date", "dtypes")]
+    told = [f"{n}: {before[n]} -> {after.get(n)}" for n in names if before[n] != after.get(n)]
+    return [*told, ""] if told else []
+
+
+def cells(groups: Sequence[Group]) -> list[str]:
+    """The groups' verdicts: dtype, nonlinearity and way down, quantities across."""
+    quantities = list(dict.fromkeys(group.quantity for group in groups))
+    quantities.sort(key=lambda name: (name.startswith("gradient"), "_" in name, name))
+    short = [name.removeprefix("gradient of ") for name in quantities]
+    marks = {(g.dtype, g.nonlinearity, g.way, g.quantity): MARKS[g.verdict] for g in groups}
+    rows = dict.fromkeys((g.dtype, g.nonlinearity, g.way) for g in groups)
+    lines = [" " * 24 + "".join(name.rjust(10) for name in short)]
+    for row in rows:
+        title = f"{row[0]:8} {row[1]:4} {row[2].replace('_', ' ')}".ljust(24)
+        lines.append(title + "".join(marks.get((*row, q), "-").rjust(10) for q in quantities))
+    return lines
+
+
+def reasons(group: Group) -> list[str]:
+    """Why a group is worse, in lines."""
+    error = group.error
+    lines = [
+        (
+            f"  typical error {error['old']} -> {error['new']} units of roundoff,"
+            f" the plainest correct program's {error['plain']}"
+        )
+    ]
+    if group.gone_wrong:
+        lines.append(f"  over the bound, or not finite, in {group.gone_wrong} cases that were not")
+    return lines + [
+        f"  {sign.statistic} larger in {sign.cases} of {sign.of} cases whose bits changed,"
+        f" p = {sign.p:.0e}"
+        for sign in group.signs
+    ]
+
+
+def replaying(case: str, header: dict[str, Any]) -> list[str]:
+    """The command that records one case again."""
+    command = ["rnn-ref", "record", "-", "--case", case]
+    if header["subject"] != "torch.nn:RNN":
+        command += ["--subject", header["subject"]]
+    if header["device"] != "cpu":
+        command += ["--device", header["device"]]
+    return [f"  replay: {shlex.join(command)}"]

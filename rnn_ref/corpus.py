@@ -1,0 +1,60 @@
+"""The cases that a record is made of: `corpus.txt`, a line each, with the reason above it.
+
+A change to any line is a new version: records of different ones are not compared.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from rnn_ref.case import Case
+
+FILE = Path(__file__).parent / "corpus.txt"
+
+
+class OtherArrays(Exception):
+    """This platform makes other arrays of the cases; the message is one sentence."""
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Cases, the version of their list, and the SHA-256 of all their arrays (`digest`)."""
+
+    version: int
+    sha256: str
+    cases: tuple[Case, ...]
+
+    def check(self) -> None:
+        """Raise OtherArrays unless the cases' arrays are the same here, to the bit."""
+        if (found := digest(self.cases)) != self.sha256:
+            raise OtherArrays(
+                f"corpus: expected arrays with the SHA-256 {self.sha256[:16]}...,"
+                f" this platform makes others, {found[:16]}...: its records mean nothing elsewhere"
+            )
+
+
+def digest(cases: Iterable[Case]) -> str:
+    """The SHA-256 of all arrays of some cases, as little-endian bytes."""
+    sha = hashlib.sha256()
+    for case in cases:
+        p = case.problem()
+        for array in (*p.parameters.values(), p.input, p.h_0, p.grad_output, p.grad_h_n):
+            if array is not None:
+                sha.update(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes())
+    return sha.hexdigest()
+
+
+def read_corpus() -> Corpus:
+    """The corpus of this package."""
+    first, *lines = FILE.read_text(encoding="utf-8").splitlines()
+    told = re.fullmatch(r"# corpus (\d+), SHA-256 of its arrays (\w+)", first)
+    if not told:
+        raise ValueError(f"corpus: expected a version and a checksum, came {first!r}")
+    cases = tuple(Case.parse(line) for line in lines if line and not line.startswith("#"))
+    return Corpus(int(told[1]), told[2], cases)

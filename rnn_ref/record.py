@@ -1,0 +1,177 @@
+"""Records: how accurate a subject is on every case of the corpus, as a file of JSON lines.
+
+The first line says what was recorded and where, the last how many cases there are and
+the SHA-256 of all lines before it but for the date. In between, a line a case:
+its digests and errors, as `accuracy.measure` gives them, or the subject's fault.
+A record is written beside its place, in FILE.part, and moved there when it is whole; one
+that was interrupted is taken up where it ended.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rnn_ref.case import Case
+from rnn_ref.corpus import Corpus
+
+SCHEMA = 1
+BEGINNING = '{"rnn_ref":"record"'
+"""How a record begins."""
+
+
+class Unusable(Exception):
+    """A file or a path that can't be used; the message is one sentence."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """A record that was read: its first line, and by case what was found."""
+
+    header: dict[str, Any]
+    cases: dict[str, dict[str, Any]]
+
+
+def line(found: Any) -> str:
+    """A line of a record."""
+    return json.dumps(found, allow_nan=False, separators=(",", ":")) + "\n"
+
+
+def undated(header: str) -> str:
+    """The first line without the date."""
+    found = json.loads(header)
+    found.pop("date", None)
+    return line(found)
+
+
+def checksum(lines: Sequence[str]) -> str:
+    """The SHA-256 of a record's lines but for the date and the last line."""
+    return hashlib.sha256("".join([undated(lines[0]), *lines[1:]]).encode()).hexdigest()
+
+
+def read_record(file: str | Path) -> Record:
+    """Read a record and check that it is whole; raise Unusable, in one sentence, if it is not."""
+    lines = read_lines(Path(file))
+    header = of_ours(file, lines)
+    if header["schema"] != SCHEMA:
+        raise Unusable(
+            f"{file} has schema {header['schema']}, this version reads {SCHEMA}:"
+            " record it again, or compare with the version that wrote it"
+        )
+    if not is_whole(lines):
+        raise Unusable(f"{file} is truncated or was changed: its last line does not fit the rest")
+    entries = [json.loads(text) for text in lines[1:-1]]
+    return Record(header, {entry["case"]: entry for entry in entries})
+
+
+def is_whole(lines: Sequence[str]) -> bool:
+    """Whether a record's last line fits the others, and its date is one."""
+    try:
+        last, header = json.loads(lines[-1]), json.loads(lines[0])
+        datetime.fromisoformat(header["date"])
+        fits = last == {"cases": len(lines) - 2, "sha256": checksum(lines[:-1])}
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return False
+    return fits and lines[-1].endswith("\n")
+
+
+def read_lines(file: Path) -> list[str]:
+    """The lines of a file; Unusable if it can't be read as text."""
+    try:
+        return file.read_bytes().decode().splitlines(keepends=True)
+    except OSError as error:
+        raise Unusable(f"{file} can't be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise Unusable(f"{file} is not a record: it is not text") from error
+
+
+def of_ours(file: str | Path, lines: Sequence[str]) -> dict[str, Any]:
+    """The first line of a record of any schema; Unusable if it is none."""
+    if not lines:
+        raise Unusable(f"{file} is not a record: it is empty")
+    try:
+        header = json.loads(lines[0])
+    except (ValueError, RecursionError):
+        header = None
+    if not (isinstance(header, dict) and header.get("rnn_ref") == "record" and "schema" in header):
+        raise Unusable(f"{file} is not a record: its first line is not that of one")
+    return header
+
+
+@dataclass(frozen=True)
+class Recorder:
+    """What is to be recorded: of what subject, on which cases, and how a case is measured."""
+
+    corpus: Corpus
+    cases: Sequence[Case]
+    described: dict[str, Any]
+    measure: Callable[[Case], dict[str, Any]]
+
+    def header(self) -> str:
+        """The first line."""
+        corpus = {"version": self.corpus.version, "sha256": self.corpus.sha256}
+        date = datetime.now(UTC).isoformat(timespec="seconds")
+        first = {"rnn_ref": "record", "schema": SCHEMA, "corpus": corpus, **self.described}
+        return line({**first, "date": date})
+
+    def lines(self, begun: Sequence[str]) -> Iterator[str]:
+        """The lines that follow those that are there."""
+        written = list(begun)
+        if not written:
+            written.append(self.header())
+            yield written[-1]
+        for case in self.cases[len(written) - 1 :]:
+            written.append(line({"case": str(case), **self.measure(case)}))
+            yield written[-1]
+        yield line({"cases": len(written) - 1, "sha256": checksum(written)})
+
+    def write(self, file: Path, tell: Callable[[int], None]) -> None:
+        """Record into a file; take up what was interrupted; tell how many cases are done."""
+        begun = self.begun(file)
+        part = beside(file)
+        try:
+            with part.open("w", encoding="utf-8", newline="\n") as out:
+                out.write("".join(begun))
+                for done, text in enumerate(self.lines(begun), start=len(begun)):
+                    out.write(text)
+                    out.flush()
+                    tell(min(done, len(self.cases)))
+                os.fsync(out.fileno())
+            read_record(part)
+            part.replace(file)
+        except OSError as error:
+            raise Unusable(f"{file} can't be written: {error.strerror}") from error
+
+    def begun(self, file: Path) -> list[str]:
+        """The lines that an interrupted run of the same left; none if there are none of use.
+
+        Raises Unusable where something that is no record would be overwritten.
+        """
+        if file.is_dir():
+            raise Unusable(f"{file} is a directory")
+        if file.exists():
+            of_ours(file, read_lines(file))
+        part = beside(file)
+        lines = read_lines(part) if part.exists() else []
+        if not lines or BEGINNING.startswith(lines[0]):
+            return []
+        of_ours(part, lines)
+        if undated(lines[0]) != undated(self.header()):
+            return []
+        done = 0
+        for case, text in zip(self.cases, lines[1:], strict=False):
+            if not (text.endswith("\n") and text.startswith(line({"case": str(case)})[:-2])):
+                break
+            done += 1
+        return lines[: 1 + done]
+
+
+def beside(file: Path) -> Path:
+    """Where a record is written until it is whole."""
+    return file.with_name(file.name + ".part")

@@ -1,0 +1,194 @@
+"""Two records compared: the same bits, changed within noise, better, or worse.
+
+By group of cases (dtype, nonlinearity, way, quantity), two numbers a case: the error in
+norm, and the bias. A case speaks for `worse` where the new number is larger than the
+old one and than that of the plainest correct program (`plain`), so that another order of
+summation is noise, however much more accurate the old one was. The test is the sign test
+(Conover, Practical Nonparametric Statistics, 3rd ed., section 3.4), over the cases whose
+bits changed: for an implementation that is no less accurate than the plainest program, each
+speaks for `worse` with a probability of 1/2 at most, independently, as each case has arrays
+of its own. The level of a test is ALPHA over the number of tests (Bonferroni).
+
+Without a test, a group is worse if results are over their bound, or not finite, that
+were not: no correct implementation does that.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from rnn_ref.case import Case
+from rnn_ref.record import Record, Unusable
+
+ALPHA = 1e-3
+"""How often, at most, a comparison says `worse` of one that is as accurate."""
+
+STATISTICS = ("error", "bias")
+"""What is tested of each quantity: accuracy.COLUMNS["norm"]."""
+
+Key = tuple[str, str, str, str]
+"""A group: dtype, nonlinearity, way and quantity."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One quantity of one case, in both records."""
+
+    case: str
+    old: dict[str, Any]
+    new: dict[str, Any]
+    same_bits: bool
+
+    def larger(self, statistic: int, first: str, second: str) -> float:
+        """How many times the first record's number is the second's, or the plain program's."""
+        numbers = {"old": self.old["norm"], "new": self.new["norm"]}
+        plain = (self.old["plain"], self.new["plain"])
+        limits = [abs(found[statistic]) for found in (numbers[second], *plain) if found]
+        if not (numbers[first] and limits):
+            return 0.0
+        limit, number = max(limits), abs(numbers[first][statistic])
+        return number / limit if limit else math.inf * bool(number)
+
+
+@dataclass(frozen=True)
+class Sign:
+    """One sign test: how many of the changed cases speak for it, and how likely so many are."""
+
+    statistic: str
+    cases: int
+    of: int
+    p: float
+
+
+@dataclass(frozen=True)
+class Group:
+    """What was found of one group of cases."""
+
+    dtype: str
+    nonlinearity: str
+    way: str
+    quantity: str
+    verdict: str
+    cases: int
+    changed: int
+    signs: Sequence[Sign]
+    gone_wrong: int
+    error: dict[str, float | None]
+    worst: str
+
+    @property
+    def name(self) -> str:
+        """The group in words."""
+        return f"{self.dtype} {self.nonlinearity}, {self.quantity}, {self.way.replace('_', ' ')}"
+
+
+@dataclass(frozen=True)
+class Regression:
+    """What was found of two records."""
+
+    verdict: str
+    groups: Sequence[Group]
+    level: float
+    cases: int
+    left_out: int
+    faults: dict[str, str] = field(default_factory=dict)
+
+    def of(self, verdict: str) -> list[Group]:
+        """The groups of one verdict."""
+        return [group for group in self.groups if group.verdict == verdict]
+
+
+def compare_records(old: Record, new: Record) -> Regression:
+    """Compare what both records have; raise Unusable, in one sentence, if that is nothing."""
+    for part in ("version", "sha256"):
+        if old.header["corpus"][part] != new.header["corpus"][part]:
+            raise Unusable(
+                f"the records are of different corpora, {old.header['corpus']['version']}"
+                f" ({old.header['corpus']['sha256'][:8]}) and {new.header['corpus']['version']}"
+                f" ({new.header['corpus']['sha256'][:8]}): record both with one version of rnn_ref"
+            )
+    common = [case for case in old.cases if case in new.cases]
+    if not common:
+        raise Unusable("the records have no case in common")
+    faults = {
+        case: new.cases[case]["fault"]
+        for case in common
+        if "fault" in new.cases[case] and "fault" not in old.cases[case]
+    }
+    pairs: dict[Key, list[Pair]] = {}
+    for case in common:
+        for key, pair in pairs_of(case, old.cases[case], new.cases[case]):
+            pairs.setdefault(key, []).append(pair)
+    level = ALPHA / max(1, len(pairs) * len(STATISTICS))
+    groups = [judge(key, of, level) for key, of in pairs.items()]
+    verdicts = [group.verdict for group in groups] + ["worse"] * bool(faults)
+    verdict = next((v for v in ("worse", "better", "within noise") if v in verdicts), "same bits")
+    left_out = len(old.cases) + len(new.cases) - 2 * len(common)
+    return Regression(verdict, groups, level, len(common), left_out, faults)
+
+
+def pairs_of(line: str, old: dict[str, Any], new: dict[str, Any]) -> list[tuple[Key, Pair]]:
+    """One case's quantities, by group."""
+    if "fault" in old or "fault" in new:
+        return []
+    case, found = Case.parse(line), []
+    for way in ("step", "end_to_end"):
+        for quantity in old[way].keys() & new[way].keys():
+            same = old["bits"][quantity] == new["bits"][quantity]
+            pair = Pair(line, old[way][quantity], new[way][quantity], same)
+            found.append(((case.dtype, case.nonlinearity, way, quantity), pair))
+    return found
+
+
+def judge(key: Key, pairs: Sequence[Pair], level: float) -> Group:
+    """The verdict on one group of cases."""
+    changed = [pair for pair in pairs if not pair.same_bits]
+    worse, better = (
+        [sign(changed, i, *roles) for i in range(len(STATISTICS))]
+        for roles in (("new", "old"), ("old", "new"))
+    )
+    gone_wrong = sum(is_wrong(pair.new) and not is_wrong(pair.old) for pair in pairs)
+    if gone_wrong or any(s.p <= level for s in worse):
+        verdict = "worse"
+    elif any(s.p <= level for s in better):
+        verdict = "better"
+    else:
+        verdict = "within noise" if changed else "same bits"
+    worst = max(pairs, key=lambda pair: (is_wrong(pair.new), pair.larger(0, "new", "old")))
+    error = {
+        "old": typical([pair.old["norm"] for pair in pairs]),
+        "new": typical([pair.new["norm"] for pair in pairs]),
+        "plain": typical([pair.new["plain"] for pair in pairs]),
+    }
+    return Group(
+        *key, verdict, len(pairs), len(changed), worse if verdict != "better" else better,
+        gone_wrong, error, worst.case,
+    )  # fmt: skip
+
+
+def sign(changed: Sequence[Pair], statistic: int, first: str, second: str) -> Sign:
+    """The sign test of the first record's numbers being larger than the second's."""
+    cases = sum(pair.larger(statistic, first, second) > 1 for pair in changed)
+    of = len(changed)
+    p = sum(math.comb(of, k) for k in range(cases, of + 1)) / 2**of
+    return Sign(STATISTICS[statistic], cases, of, p)
+
+
+def is_wrong(found: dict[str, Any]) -> bool:
+    """Whether some elements are over their bound, or not finite where the true value is."""
+    _, _, _, over, lost = found["counts"]
+    return bool(over or lost)
+
+
+def typical(norms: Sequence[Sequence[float] | None]) -> float | None:
+    """The geometric mean of some cases' errors in norm, those apart that are 0."""
+    errors = [norm[0] for norm in norms if norm and norm[0] > 0]
+    return float(f"{math.exp(sum(map(math.log, errors)) / len(errors)):.4g}") if errors else None
+
+
+def as_dict(regression: Regression) -> dict[str, Any]:
+    """What was found, for a program to read."""
+    return {"schema": 1, "alpha": ALPHA, **asdict(regression)}
