@@ -10,7 +10,7 @@ as unresolved.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from rnn_ref.bounded import ROUNDING, range_of_tanh
 from rnn_ref.case import Case, Problem
 from rnn_ref.corpus import read_corpus
+from rnn_ref.domain import outside, restrict
 from rnn_ref.doubledouble import DoubleDouble
 from rnn_ref.environment import environment
 from rnn_ref.oracle import Oracle
@@ -114,12 +115,14 @@ def came(way: str, observed: Observed) -> Arrays:
 
 def due(way: str, oracle: Oracle, observed: Observed) -> Arrays:
     """An oracle's results, given a subject's own states, or nothing of it."""
+    differentiated = bool(observed.run.gradients)
     if way == "end_to_end":
-        return by_quantity([oracle.output], oracle.h_n, oracle.gradients())
+        gradients = oracle.gradients() if differentiated else {}
+        return by_quantity([oracle.output], oracle.h_n, gradients)
     own = oracle.own(observed.shown)
     stepped = oracle.steps(own)
     shown = [y for y, seen in zip(stepped, observed.shown, strict=True) if seen is not None]
-    gradients = oracle.gradients(oracle.behind(own, stepped[-1]))
+    gradients = oracle.gradients(oracle.behind(own, stepped[-1])) if differentiated else {}
     return by_quantity(shown, final(stepped, oracle.problem.D).stored, gradients)
 
 
@@ -227,9 +230,9 @@ def digest(arrays: Sequence[Floats]) -> str:
     return sha.hexdigest()[:16]
 
 
-def measure(subject: Subject, problem: Problem) -> dict[str, Any]:
+def measure(subject: Subject, problem: Problem, *, gradients: bool = True) -> dict[str, Any]:
     """A digest of the bits of each of a subject's results, and by way and quantity its errors."""
-    run = subject.run(problem, gradients=True)
+    run = subject.run(problem, gradients=gradients)
     observed = Observed(run, subject.shown_states(problem, run))
     oracles = {
         "true": Exact(problem),
@@ -254,18 +257,23 @@ def measure(subject: Subject, problem: Problem) -> dict[str, Any]:
     return found
 
 
-def recorder(subject: Subject, dtypes: Sequence[str], case: Case | None = None) -> Recorder:
+def recorder(
+    subject: Subject, dtypes: Sequence[str], without: Iterable[str] = (), case: Case | None = None
+) -> Recorder:
     """What records a subject on the corpus's cases of some dtypes, or on one case.
 
-    Raises OtherArrays if this platform makes other arrays of the corpus.
+    `without` names what the subject lacks. Raises OtherArrays if this platform makes
+    other arrays of the corpus.
     """
     corpus = read_corpus()
     corpus.check()
-    cases = [case] if case else [case for case in corpus.cases if case.dtype in dtypes]
+    lacking = sorted(set(without))
+    domain = restrict({"dtypes": dtypes}, lacking)
+    cases = [case] if case else [case for case in corpus.cases if not outside(case, domain)]
 
     def found(case: Case) -> dict[str, Any]:
         try:
-            return measure(subject, case.problem())
+            return measure(subject, case.problem(), gradients="gradients" not in lacking)
         except SubjectFault as fault:
             return {"fault": str(fault)}
 
@@ -273,6 +281,7 @@ def recorder(subject: Subject, dtypes: Sequence[str], case: Case | None = None) 
         "subject": subject.name,
         "device": subject.device,
         "dtypes": list(dict.fromkeys(case.dtype for case in cases)),
+        "without": lacking,
         "columns": COLUMNS,
         "environment": environment(subject.device),
     }

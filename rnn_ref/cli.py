@@ -19,7 +19,7 @@ from rnn_ref.corpus import OtherArrays
 from rnn_ref.plugin import OPTIONS
 from rnn_ref.record import Unusable, read_record
 from rnn_ref.regression import as_dict, compare_records
-from rnn_ref.report import comparison
+from rnn_ref.report import comparison_lines
 
 PARITY = Path(__file__).parent / "parity"
 
@@ -53,7 +53,7 @@ def parser() -> Parser:
         " command line is wrong, the subject can't be loaded, or FILE can't be used.",
     )
     record.add_argument("file", metavar="FILE", help="where to; - is standard output")
-    for name in ("subject", "device"):
+    for name in ("subject", "device", "without"):
         record.add_argument(f"--{name}", **OPTIONS[name])
     every = {**OPTIONS["dtype"], "help": "record this dtype; may be given more than once"}
     record.add_argument("--dtype", **every)
@@ -98,7 +98,11 @@ def record(options: argparse.Namespace) -> int:
         subject = load(options.subject, options.device)
     except (ValueError, CannotLoad) as error:
         raise Unusable(str(error)) from error
-    recording = recorder(subject, options.dtype or OPTIONS["dtype"]["choices"], case)
+    recording = recorder(
+        subject, options.dtype or OPTIONS["dtype"]["choices"], options.without, case
+    )
+    if not recording.cases:
+        raise Unusable("nothing is left to record: the options leave no case of the corpus")
     if options.file == "-":
         sys.stdout.writelines(recording.lines([]))
         return 0
@@ -126,7 +130,7 @@ def compare(options: argparse.Namespace) -> int:
             Path(options.json).write_text(text, encoding="utf-8")
         except OSError as error:
             raise Unusable(f"{options.json} can't be written: {error.strerror}") from error
-    print("\n".join(comparison(found, old.header, new.header)))
+    print("\n".join(comparison_lines(found, old.header, new.header)))
     return int(found.verdict == "worse")
 
 

@@ -15,6 +15,9 @@ from hypothesis import Phase
 from rnn_ref.case import Case
 from rnn_ref.domain import STRUCTURES, Domain, outside, restrict
 from rnn_ref.judge import Comparison, verdict
+from rnn_ref.record import Record, parse, totals
+from rnn_ref.regression import compare_records
+from rnn_ref.report import comparison_lines
 from rnn_ref.strategies import cases
 from rnn_ref.subject import Subject, SubjectFault
 
@@ -97,6 +100,7 @@ class Examination:
     seed: int
     without: frozenset[str]
     case: Case | None = None
+    baseline: Record | None = None
     record: Callable[[dict[str, Any]], None] = lambda found: None
 
     def examine(self, held: Property, structure: str) -> None:
@@ -126,6 +130,20 @@ class Examination:
             )
         if violation:
             pytest.fail(violation, pytrace=False)
+
+    def hold_to_baseline(self) -> None:
+        """Record the subject on the baseline's dtypes; fail the test if it is worse."""
+        from rnn_ref.accuracy import recorder
+
+        old = self.baseline
+        if old is None or self.case is not None:
+            pytest.skip("a baseline is compared with on all of the corpus")
+        recording = recorder(self.subject, old.header["dtypes"], self.without)
+        new = parse("this run", list(recording.lines([])))
+        found = compare_records(old, new)
+        self.record({"examples": found.cases} | totals(new))
+        if found.verdict == "worse":
+            pytest.fail("\n".join(comparison_lines(found, old.header, new.header)), pytrace=False)
 
     def draw(self, claim: Claim, domain: Domain, tally: Tally) -> None:
         """Let Hypothesis look for a case that the claim does not hold for, and shrink it."""

@@ -19,6 +19,7 @@ import pytest
 
 from rnn_ref.case import Case
 from rnn_ref.domain import CAPABILITIES
+from rnn_ref.record import Record, Unusable, read_record
 from rnn_ref.report import Row, Run, as_json, closing_line, table
 
 if TYPE_CHECKING:
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 SETUP = "test_setup_"
 """How the name of the property begins that runs first, and without which none is judged."""
+
+BASELINE = "test_accuracy_is_no_worse_than_the_baseline"
+"""The property that needs a record to compare with."""
 
 REPORTED = "rnn_ref"
 """The name under which a test's report carries what was found of a property."""
@@ -60,6 +64,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
         + ", ".join(CAPABILITIES),
     },
     "case": {"metavar": "LINE", "help": "judge this one case, as a failure's message prints it"},
+    "baseline": {
+        "metavar": "FILE",
+        "help": "be no less accurate than this record, which `rnn-ref record FILE` made",
+    },
     "json": {"metavar": "FILE", "help": "write what was found, with the environment, to FILE"},
 }
 """The options of a run: pytest has them with the prefix --rnn-, `rnn-ref verify` without."""
@@ -146,11 +154,29 @@ class Verification:
             seed=run.seed,
             without=frozenset(run.without),
             case=self.case,
+            baseline=self.baseline,
         )
+
+    @cached_property
+    def baseline(self) -> Record | None:
+        """The record to compare with, of the dtypes that were asked for; a UsageError without."""
+        file, dtypes = self.option("baseline"), self.option("dtype")
+        if file is None:
+            return None
+        try:
+            found = read_record(file)
+        except Unusable as error:
+            raise pytest.UsageError(f"baseline: {error}") from error
+        found.header["dtypes"] = [d for d in found.header["dtypes"] if d in (dtypes or [d])]
+        return found
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Put the set-up property first, and load the subject, if any property is to run."""
+        if self.option("baseline") is None:
+            items[:] = [item for item in items if not (is_property(item) and item.name == BASELINE)]
+        elif BASELINE not in (item.name for item in items):
+            raise pytest.UsageError(f"baseline: nothing compares with it: {BASELINE} is not run")
         if not any(map(is_property, items)):
             return
         items.sort(key=lambda item: not (is_property(item) and item.name.startswith(SETUP)))

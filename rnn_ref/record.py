@@ -57,7 +57,11 @@ def checksum(lines: Sequence[str]) -> str:
 
 def read_record(file: str | Path) -> Record:
     """Read a record and check that it is whole; raise Unusable, in one sentence, if it is not."""
-    lines = read_lines(Path(file))
+    return parse(file, read_lines(Path(file)))
+
+
+def parse(file: str | Path, lines: Sequence[str]) -> Record:
+    """The record in some lines; Unusable, in one sentence about the file, if it is not whole."""
     header = of_ours(file, lines)
     if header["schema"] != SCHEMA:
         raise Unusable(
@@ -68,6 +72,21 @@ def read_record(file: str | Path) -> Record:
         raise Unusable(f"{file} is truncated or was changed: its last line does not fit the rest")
     entries = [json.loads(text) for text in lines[1:-1]]
     return Record(header, {entry["case"]: entry for entry in entries})
+
+
+def totals(record: Record) -> dict[str, Any]:
+    """What was compared: how many elements, of which left open, and the worst in its bound."""
+    found = [
+        quantity
+        for entry in record.cases.values()
+        for way in ("step", "end_to_end")
+        for quantity in entry.get(way, {}).values()
+    ]
+    return {
+        "elements": sum(quantity["counts"][0] for quantity in found),
+        "open": sum(quantity["counts"][2] for quantity in found),
+        "worst": max((quantity["bound"][0] for quantity in found if quantity["bound"]), default=0),
+    }
 
 
 def is_whole(lines: Sequence[str]) -> bool:

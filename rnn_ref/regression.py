@@ -55,12 +55,18 @@ class Pair:
 
 @dataclass(frozen=True)
 class Sign:
-    """One sign test: how many of the changed cases speak for it, and how likely so many are."""
+    """One sign test: in how many changed cases a number is larger, and how likely so many are.
+
+    The numbers themselves are typical ones, in units of roundoff; None of zeros alone.
+    """
 
     statistic: str
     cases: int
     of: int
     p: float
+    old: float | None
+    new: float | None
+    plain: float | None
 
 
 @dataclass(frozen=True)
@@ -76,7 +82,6 @@ class Group:
     changed: int
     signs: Sequence[Sign]
     gone_wrong: int
-    error: dict[str, float | None]
     worst: str
 
     @property
@@ -136,7 +141,7 @@ def pairs_of(line: str, old: dict[str, Any], new: dict[str, Any]) -> list[tuple[
         return []
     case, found = Case.parse(line), []
     for way in ("step", "end_to_end"):
-        for quantity in old[way].keys() & new[way].keys():
+        for quantity in [name for name in old[way] if name in new[way]]:
             same = old["bits"][quantity] == new["bits"][quantity]
             pair = Pair(line, old[way][quantity], new[way][quantity], same)
             found.append(((case.dtype, case.nonlinearity, way, quantity), pair))
@@ -157,16 +162,10 @@ def judge(key: Key, pairs: Sequence[Pair], level: float) -> Group:
         verdict = "better"
     else:
         verdict = "within noise" if changed else "same bits"
-    worst = max(pairs, key=lambda pair: (is_wrong(pair.new), pair.larger(0, "new", "old")))
-    error = {
-        "old": typical([pair.old["norm"] for pair in pairs]),
-        "new": typical([pair.new["norm"] for pair in pairs]),
-        "plain": typical([pair.new["plain"] for pair in pairs]),
-    }
-    return Group(
-        *key, verdict, len(pairs), len(changed), worse if verdict != "better" else better,
-        gone_wrong, error, worst.case,
-    )  # fmt: skip
+    signs = better if verdict == "better" else worse
+    clearest = min(range(len(STATISTICS)), key=lambda i: signs[i].p)
+    worst = max(pairs, key=lambda pair: (is_wrong(pair.new), pair.larger(clearest, "new", "old")))
+    return Group(*key, verdict, len(pairs), len(changed), signs, gone_wrong, worst.case)
 
 
 def sign(changed: Sequence[Pair], statistic: int, first: str, second: str) -> Sign:
@@ -174,7 +173,15 @@ def sign(changed: Sequence[Pair], statistic: int, first: str, second: str) -> Si
     cases = sum(pair.larger(statistic, first, second) > 1 for pair in changed)
     of = len(changed)
     p = sum(math.comb(of, k) for k in range(cases, of + 1)) / 2**of
-    return Sign(STATISTICS[statistic], cases, of, p)
+    old, new, plain = (
+        typical([norm[statistic] for norm in norms if norm])
+        for norms in (
+            [pair.old["norm"] for pair in changed],
+            [pair.new["norm"] for pair in changed],
+            [pair.new["plain"] for pair in changed],
+        )
+    )
+    return Sign(STATISTICS[statistic], cases, of, p, old, new, plain)
 
 
 def is_wrong(found: dict[str, Any]) -> bool:
@@ -183,10 +190,11 @@ def is_wrong(found: dict[str, Any]) -> bool:
     return bool(over or lost)
 
 
-def typical(norms: Sequence[Sequence[float] | None]) -> float | None:
-    """The geometric mean of some cases' errors in norm, those apart that are 0."""
-    errors = [norm[0] for norm in norms if norm and norm[0] > 0]
-    return float(f"{math.exp(sum(map(math.log, errors)) / len(errors)):.4g}") if errors else None
+def typical(numbers: Sequence[float]) -> float | None:
+    """The geometric mean of absolute values, those apart that are 0."""
+    logarithms = [math.log(abs(number)) for number in numbers if number]
+    mean = math.exp(sum(logarithms) / len(logarithms)) if logarithms else None
+    return None if mean is None else float(f"{mean:.3g}")
 
 
 def as_dict(regression: Regression) -> dict[str, Any]:

@@ -135,7 +135,7 @@ MARKS = {"same bits": "same", "within noise": "noise", "better": "better", "wors
 """What a cell of a comparison's table says of a group."""
 
 
-def comparison(found: Regression, old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+def comparison_lines(found: Regression, old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     """Two records compared, in lines: the verdict, what differs, the groups, the worst cases."""
     worse = found.of("worse")
     counts = ", ".join(
@@ -144,26 +144,21 @@ def comparison(found: Regression, old: dict[str, Any], new: dict[str, Any]) -> l
     lines = [f"{found.verdict}: {found.cases} cases in {len(found.groups)} groups, {counts}", ""]
     lines += [*differences(old, new), *cells(found.groups)]
     for case, fault in list(found.faults.items())[:5]:
-        lines += ["", f"a fault that was not there: {fault}", *replaying(case, new)]
+        lines += ["", f"worse: a fault that was not there: {fault}", *replaying(case, new)]
     for group in sorted(worse, key=lambda group: min(sign.p for sign in group.signs))[:5]:
         lines += ["", f"worse: {group.name}", *reasons(group), *replaying(group.worst, new)]
     if len(worse) > 5:
         lines += ["", f"and {len(worse) - 5} more groups (--json FILE has all)"]
     if found.left_out:
         lines += ["", f"{found.left_out} cases are in one record only, and were left out"]
-    lines += [
-        "",
-        (
-            "WORSE: more often than by chance, the new error is above the old one and above that of the"
-            " plainest"
-        ),
-        (
-            f"correct program (sign test over cases, level {found.level:.0e} a test). A change that is"
-            " as accurate is called"
-        ),
-        "worse in at most 1 of 1,000 comparisons.",
-    ]
-    return lines
+    return [*lines, "", *textwrap.wrap(TEST.format(found.level), 100)]
+
+
+TEST = (
+    "WORSE: in more cases than chance explains, the new error, or bias, is above the old one and"
+    " above that of the plainest correct program (sign test, level {:.0e} a group and number)."
+    " A build that is as accurate is called worse in at most 1 of 1,000 comparisons."
+)
 
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
@@ -190,19 +185,11 @@ def cells(groups: Sequence[Group]) -> list[str]:
 
 def reasons(group: Group) -> list[str]:
     """Why a group is worse, in lines."""
-    error = group.error
-    lines = [
-        (
-            f"  typical error {error['old']} -> {error['new']} units of roundoff,"
-            f" the plainest correct program's {error['plain']}"
-        )
-    ]
-    if group.gone_wrong:
-        lines.append(f"  over the bound, or not finite, in {group.gone_wrong} cases that were not")
-    return lines + [
-        f"  {sign.statistic} larger in {sign.cases} of {sign.of} cases whose bits changed,"
-        f" p = {sign.p:.0e}"
-        for sign in group.signs
+    wrong = f"  over the bound, or not finite, in {group.gone_wrong} cases that were not"
+    return [wrong] * bool(group.gone_wrong) + [
+        f"  {s.statistic:5} {s.old} -> {s.new} units of roundoff (plainest correct program:"
+        f" {s.plain}), larger in {s.cases} of {s.of} changed cases, p = {s.p:.0e}"
+        for s in group.signs
     ]
 
 
