@@ -45,7 +45,7 @@ class Plain(Composite):
         return x if isinstance(x, type(self)) else self.of(x)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Floats:
-        return np.array(self.numbers, dtype, copy=copy)
+        return np.asarray(self.numbers, dtype)
 
     def product(self, other: Self) -> Self:
         """The product of two matrices, added up in the precision that sums are."""

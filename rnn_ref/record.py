@@ -69,7 +69,7 @@ def parse(file: str | Path, lines: Sequence[str]) -> Record:
             " record it again, or compare with the version that wrote it"
         )
     if not is_whole(lines):
-        raise Unusable(f"{file} is truncated or was changed: its last line does not fit the rest")
+        raise Unusable(f"{file} is truncated or was changed: its lines do not fit one another")
     entries = [json.loads(text) for text in lines[1:-1]]
     return Record(header, {entry["case"]: entry for entry in entries})
 
@@ -92,12 +92,14 @@ def totals(record: Record) -> dict[str, Any]:
 def is_whole(lines: Sequence[str]) -> bool:
     """Whether a record's last line fits the others, and its date is one."""
     try:
-        last, header = json.loads(lines[-1]), json.loads(lines[0])
+        header, *entries, last = map(json.loads, lines)
         datetime.fromisoformat(header["date"])
-        fits = last == {"cases": len(lines) - 2, "sha256": checksum(lines[:-1])}
-    except (ValueError, TypeError, KeyError, RecursionError):
+        known = {"version", "sha256"} == header["corpus"].keys()
+        cases = {entry["case"] for entry in entries}
+        fits = last == {"cases": len(cases), "sha256": checksum(lines[:-1])}
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return False
-    return fits and lines[-1].endswith("\n")
+    return known and fits and len(cases) == len(entries) and lines[-1].endswith("\n")
 
 
 def read_lines(file: Path) -> list[str]:
@@ -178,7 +180,7 @@ class Recorder:
             of_ours(file, read_lines(file))
         part = beside(file)
         lines = read_lines(part) if part.exists() else []
-        if not lines or BEGINNING.startswith(lines[0]):
+        if not lines or (len(lines) == 1 and is_part_of_first(lines[0])):
             return []
         of_ours(part, lines)
         if undated(lines[0]) != undated(self.header()):
@@ -189,6 +191,11 @@ class Recorder:
                 break
             done += 1
         return lines[: 1 + done]
+
+
+def is_part_of_first(text: str) -> bool:
+    """Whether a line is the beginning of a record's first one."""
+    return BEGINNING.startswith(text) or (text.startswith(BEGINNING) and not text.endswith("\n"))
 
 
 def beside(file: Path) -> Path:
