@@ -64,7 +64,7 @@ class Exact(Oracle):
     def seen(self, y: Floats) -> Any:
         return self.take(y)
 
-    def behind(self, own: Sequence[Any], stepped: Any) -> list[Any]:  # noqa: ARG002 - as they are
+    def behind(self, own: Sequence[Any], steps: Sequence[Any]) -> list[Any]:  # noqa: ARG002
         return list(own)
 
     def for_sums_over_time(self, a: Array) -> Array:
@@ -80,6 +80,10 @@ class Rounded(Exact):
 
     def take(self, array: Floats) -> Any:
         return Plain(array, self.dtype)
+
+    def behind(self, own: Sequence[Any], steps: Sequence[Any]) -> list[Any]:  # noqa: ARG002
+        """As a program that takes slopes from pre-activations: not from what was rounded."""
+        return list(steps)
 
 
 @dataclass(frozen=True)
@@ -122,7 +126,7 @@ def due(way: str, oracle: Oracle, observed: Observed) -> Arrays:
     own = oracle.own(observed.shown)
     stepped = oracle.steps(own)
     shown = [y for y, seen in zip(stepped, observed.shown, strict=True) if seen is not None]
-    gradients = oracle.gradients(oracle.behind(own, stepped[-1])) if differentiated else {}
+    gradients = oracle.gradients(oracle.behind(own, stepped)) if differentiated else {}
     return by_quantity(shown, final(stepped, oracle.problem.D).stored, gradients)
 
 
@@ -138,7 +142,7 @@ def ulp(x: Floats, dtype: str) -> Floats:
     """
     r = ROUNDING[dtype]
     power = np.frexp(np.abs(x))[1]
-    unit: Floats = np.maximum(np.ldexp(2 * r.u, power - 1), r.eta)
+    unit: Floats = np.where(x == 0, r.eta, np.maximum(np.ldexp(2 * r.u, power - 1), r.eta))
     return unit
 
 

@@ -109,7 +109,7 @@ class Oracle:
             stepped.append(both.stored)
         return stepped
 
-    def behind(self, own: Sequence[Bounded], stepped: Bounded) -> list[Bounded]:
+    def behind(self, own: Sequence[Bounded], steps: Sequence[Bounded]) -> list[Bounded]:
         """The states that a backward pass may have gone through, given those that were shown.
 
         A correct subject may take tanh's slope from the pre-activation in place of the
@@ -120,7 +120,7 @@ class Oracle:
         states below are hidden, and only known end to end: others than those of the layers
         run one by one may lead to the same output to the bit, and give other gradients.
         """
-        output = own[-1]
+        output, stepped = own[-1], steps[-1]
         if self.problem.nonlinearity == "tanh" or self.rounding.ua != self.rounding.u:
             error = stepped.error
         else:

@@ -1,8 +1,9 @@
 """The plainest arithmetic that a correct subject may use: a yardstick for accuracy.
 
-Every product and every addition is rounded by itself, sums are added up from the first
-term to the last, and tanh is rounded once from float64's. Kernels that add up in blocks, or
-fuse products into sums, are as accurate or better.
+Every product and every addition is rounded by itself, a step's sum is one running sum from
+its first term to its last, and tanh is rounded once from float64's. Kernels that add up in
+blocks, or fuse products into sums, are as accurate or better. 16-bit products are added
+up in float32, and each sum of them is rounded to the dtype.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ class Plain(Composite):
     def __init__(self, numbers: Any, held: str) -> None:
         self.held = held
         self.numbers: Floats = rounded(np.asarray(numbers, np.float64), held)
+        self.terms: Floats | None = None
 
     def of(self, numbers: Any) -> Self:
         """Numbers held as these are."""
@@ -52,7 +54,17 @@ class Plain(Composite):
         r = ROUNDING[self.held]
         accumulate: Any = np.float32 if r.ua < r.u else self.dtype
         a, b = self.numbers.astype(accumulate), other.numbers.astype(accumulate)
-        return self.of(self.add_up(a[..., :, None, :] * b.T))
+        terms = a[..., :, None, :] * b.T
+        made = self.of(self.add_up(terms))
+        made.terms = terms if r.ua == r.u else None
+        return made
+
+    def plus(self, other: Self) -> Self:
+        """The sum of two; a product that has just been made goes on with the sum so far."""
+        if other.terms is None:
+            return self.of(self.numbers + other.numbers)
+        so_far = np.broadcast_to(self.numbers, other.shape)[..., None]
+        return self.of(self.add_up(np.concatenate([so_far, other.terms], axis=-1)))
 
     def add_up(self, terms: Floats) -> Floats:
         """The sum along the last axis, from the first term to the last."""
@@ -70,7 +82,7 @@ class Plain(Composite):
 
 
 Plain.rules = {
-    np.add: lambda a, b: a.of(a.numbers + b.numbers),
+    np.add: lambda a, b: a.plus(b),
     np.subtract: lambda a, b: a.of(a.numbers - b.numbers),
     np.multiply: lambda a, b: a.of(a.numbers * b.numbers),
     np.matmul: lambda a, b: a.product(b),

@@ -185,7 +185,9 @@ def cells(groups: Sequence[Group]) -> list[str]:
 
 def reasons(group: Group) -> list[str]:
     """Why a group is worse, in lines."""
-    wrong = f"  over the bound, or not finite, in {group.gone_wrong} cases that were not"
+    n = group.gone_wrong
+    cases = "1 case that was" if n == 1 else f"{n} cases that were"
+    wrong = f"  over the bound, or not finite, in {cases} not"
     return [wrong] * bool(group.gone_wrong) + [
         f"  {s.statistic:5} {s.old} -> {s.new} units of roundoff (plainest correct program:"
         f" {s.plain}), larger in {s.cases} of {s.of} changed cases, p = {s.p:.0e}"

@@ -62,7 +62,8 @@ def test_an_interrupted_record_leaves_the_old_one_and_is_taken_up(
     tmp_path: Path, after: int
 ) -> None:
     """Wherever it ends, the file is the old one; then what is done is not done again."""
-    file, done = tmp_path / "a", []
+    file = tmp_path / "a"
+    done: list[Case] = []
 
     def interrupted(case: Case) -> dict[str, Any]:
         if len(done) == after:

@@ -35,7 +35,7 @@ def test_gradients_follow_from_the_states(case: Case, subject: Subject) -> list[
     shown = subject.shown_states(problem, run)
     own = oracle.own(shown)
     steps = oracle.steps(own)
-    gradients = oracle.gradients(oracle.behind(own, steps[-1]))
+    gradients = oracle.gradients(oracle.behind(own, steps))
     return [
         *compare_steps(problem, shown, steps),
         *compare_gradients(problem, run.gradients, gradients),
