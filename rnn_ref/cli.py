@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -104,7 +104,7 @@ def record(options: argparse.Namespace) -> int:
     if not recording.cases:
         raise Unusable("nothing is left to record: the options leave no case of the corpus")
     if options.file == "-":
-        sys.stdout.writelines(recording.lines([]))
+        show(recording.lines([]))
         return 0
     of, bar = len(recording.cases), sys.stderr.isatty()
 
@@ -130,8 +130,17 @@ def compare(options: argparse.Namespace) -> int:
             Path(options.json).write_text(text, encoding="utf-8")
         except OSError as error:
             raise Unusable(f"{options.json} can't be written: {error.strerror}") from error
-    print("\n".join(comparison_lines(found, old.header, new.header)))
+    show(line + "\n" for line in comparison_lines(found, old.header, new.header))
     return int(found.verdict == "worse")
+
+
+def show(lines: Iterable[str]) -> None:
+    """Print lines, until whoever reads them has seen enough, as in `rnn-ref compare a b | head`."""
+    try:
+        sys.stdout.writelines(lines)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def verify(options: argparse.Namespace, to_pytest: Sequence[str]) -> int:

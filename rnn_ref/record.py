@@ -162,7 +162,8 @@ class Recorder:
                 for done, text in enumerate(self.lines(begun), start=len(begun)):
                     out.write(text)
                     out.flush()
-                    tell(min(done, len(self.cases)))
+                    if 0 < done <= len(self.cases):
+                        tell(done)
                 os.fsync(out.fileno())
             read_record(part)
             part.replace(file)

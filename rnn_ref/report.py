@@ -134,6 +134,10 @@ def as_json(run: Run, rows: Sequence[Row], seconds: float) -> dict[str, Any]:
 MARKS = {"same bits": "same", "within noise": "noise", "better": "better", "worse": "WORSE"}
 """What a cell of a comparison's table says of a group."""
 
+GRADIENTS = ("input", "h_0", "weight_ih", "weight_hh", "bias_ih", "bias_hh")
+QUANTITIES = ("output", "h_n", *(f"gradient of {name}" for name in GRADIENTS))
+"""What a comparison's table has across."""
+
 
 def comparison_lines(found: Regression, old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     """Two records compared, in lines: the verdict, what differs, the groups, the worst cases."""
@@ -151,7 +155,9 @@ def comparison_lines(found: Regression, old: dict[str, Any], new: dict[str, Any]
         lines += ["", f"and {len(worse) - 5} more groups (--json FILE has all)"]
     if found.left_out:
         lines += ["", f"{found.left_out} cases are in one record only, and were left out"]
-    return [*lines, "", *textwrap.wrap(TEST.format(found.level), 100)]
+    if found.verdict != "same bits":
+        lines += ["", *textwrap.wrap(TEST.format(found.level), 100)]
+    return lines
 
 
 TEST = (
@@ -171,12 +177,14 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
 
 def cells(groups: Sequence[Group]) -> list[str]:
     """The groups' verdicts: dtype, nonlinearity and way down, quantities across."""
-    quantities = list(dict.fromkeys(group.quantity for group in groups))
-    quantities.sort(key=lambda name: (name.startswith("gradient"), "_" in name, name))
+    there = {group.quantity for group in groups}
+    quantities = [name for name in QUANTITIES if name in there]
     short = [name.removeprefix("gradient of ") for name in quantities]
+    states = sum(not name.startswith("gradient") for name in quantities)
     marks = {(g.dtype, g.nonlinearity, g.way, g.quantity): MARKS[g.verdict] for g in groups}
     rows = dict.fromkeys((g.dtype, g.nonlinearity, g.way) for g in groups)
-    lines = [" " * 24 + "".join(name.rjust(10) for name in short)]
+    above = " " * (24 + 10 * states) + "gradient of".rjust(14) * (states < len(quantities))
+    lines = [above, " " * 24 + "".join(name.rjust(10) for name in short)]
     for row in rows:
         title = f"{row[0]:8} {row[1]:4} {row[2].replace('_', ' ')}".ljust(24)
         lines.append(title + "".join(marks.get((*row, q), "-").rjust(10) for q in quantities))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import fields, replace
+from pathlib import Path
 
 import pytest
 
 from rnn_ref.case import CHOICES, Case
 from rnn_ref.corpus import FILE, OtherArrays, digest, read_corpus
+from rnn_ref.record import read_record
 
 CORPUS = read_corpus()
 
@@ -64,3 +66,13 @@ def test_each_group_has_cases_enough_to_be_judged() -> None:
     assert len(everywhere) == 8
     assert min(everywhere.values()) >= 40
     assert min(with_h_0.values()) >= 35
+
+
+def test_the_baseline_is_of_this_corpus_and_of_the_pinned_torch() -> None:
+    """The record that the repository keeps is whole, and is compared with as it is."""
+    root = Path(__file__).parent
+    (file,) = (root / "baseline").iterdir()
+    header = read_record(file).header
+    assert header["corpus"] == {"version": CORPUS.version, "sha256": CORPUS.sha256}
+    project = (root.parent / "pyproject.toml").read_text(encoding="utf-8")
+    assert f'"torch=={header["environment"]["torch"].partition("+")[0]}"' in project

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from rnn_ref.corpus import read_corpus
 from rnn_ref.domain import CAPABILITIES
 from tests.faults import FAULTS
 
@@ -83,10 +84,12 @@ def test_commands_print_what_readme_shows(shown: str, tmp_path: Path) -> None:
 def test_readme_counts_and_lists_what_is_there() -> None:
     """The number of planted faults, and the capabilities, are those of the code."""
     assert f"lists {len(FAULTS)} planted faults" in README
+    assert f"runs the corpus, {len(read_corpus().cases)} cases" in README
+    assert f"the corpus (version {read_corpus().version})" in README
     assert ", ".join(f"`{name}`" for name in CAPABILITIES) in README
 
 
 def test_readme_names_files_that_are_there() -> None:
     """Every link to a file leads to one."""
     for target in re.findall(r"\]\(((?:rnn_ref|tests)/[^)]+)\)", README):
-        assert (Path(__file__).parent.parent / target).is_file(), target
+        assert (Path(__file__).parent.parent / target).exists(), target
