@@ -56,7 +56,7 @@ are left open by the bound, are over it, and are not finite where the true value
 
 
 class Exact(Oracle):
-    """The results of one problem in a number system of its own, which holds what it is given."""
+    """The true results of one problem, through a subject's own states as they are."""
 
     def take(self, array: Floats) -> Any:
         return DoubleDouble(np.asarray(array, np.float64))
@@ -71,15 +71,18 @@ class Exact(Oracle):
         return a
 
 
-class Rounded(Exact):
-    """The results of the plainest correct program, in a dtype."""
-
-    def __init__(self, problem: Problem, dtype: str) -> None:
-        super().__init__(problem)
-        self.dtype = dtype
+class Twin(Exact):
+    """The same results as float64 gives them."""
 
     def take(self, array: Floats) -> Any:
-        return Plain(array, self.dtype)
+        return Plain(array, "float64")
+
+
+class Yardstick(Exact):
+    """The results of the plainest correct program."""
+
+    def take(self, array: Floats) -> Any:
+        return Plain(array, self.problem.dtype)
 
     def behind(self, own: Sequence[Any], steps: Sequence[Any]) -> list[Any]:  # noqa: ARG002
         """As a program that takes slopes from pre-activations: not from what was rounded."""
@@ -240,8 +243,8 @@ def measure(subject: Subject, problem: Problem, *, gradients: bool = True) -> di
     observed = Observed(run, subject.shown_states(problem, run))
     oracles = {
         "true": Exact(problem),
-        "twin": Rounded(problem, "float64"),
-        "plain": Rounded(problem, problem.dtype),
+        "twin": Twin(problem),
+        "plain": Yardstick(problem),
         "bound": Oracle(problem),
     }
     whole = came("end_to_end", observed)

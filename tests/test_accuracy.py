@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from rnn_ref.accuracy import COLUMNS, WAYS, Exact, Rounded, describe, measure, recorder, ulp
+from rnn_ref.accuracy import COLUMNS, WAYS, Exact, Twin, Yardstick, describe, measure, recorder, ulp
 from rnn_ref.bounded import ROUNDING
 from rnn_ref.case import Case, rounded
 from rnn_ref.oracle import Oracle
@@ -33,8 +33,8 @@ def described(change: Any) -> dict[str, Any]:
     problem = CASE.problem()
     oracles = {
         "true": Exact(problem),
-        "twin": Rounded(problem, "float64"),
-        "plain": Rounded(problem, "float32"),
+        "twin": Twin(problem),
+        "plain": Yardstick(problem),
         "bound": Oracle(problem),
     }
     due: dict[str, list[Any]] = {name: [oracle.output] for name, oracle in oracles.items()}

@@ -8,7 +8,7 @@ import flint
 import numpy as np
 import pytest
 
-from rnn_ref.accuracy import Exact, Rounded
+from rnn_ref.accuracy import Exact, Twin
 from rnn_ref.case import Case, Words
 from rnn_ref.corpus import read_corpus
 from rnn_ref.doubledouble import ROUNDOFF, TANH, DoubleDouble
@@ -87,7 +87,7 @@ SMALL = [
 def test_true_values_are_true(case: Case) -> None:
     """Where float64 agrees to 2^-10, they are within a sixty-fourth of float64's last place."""
     problem = case.problem()
-    oracle, twin = Exact(problem), Rounded(problem, "float64")
+    oracle, twin = Exact(problem), Twin(problem)
     true: dict[str, Any] = {"output": oracle.output, "h_n": oracle.h_n} | oracle.gradients()
     near: dict[str, Any] = {"output": twin.output, "h_n": twin.h_n} | twin.gradients()
     due = run(problem, to_arb)
@@ -102,7 +102,7 @@ def test_what_chaos_has_swallowed_is_unresolved() -> None:
     """After 1,000 chaotic steps float64 and double-double are apart, and neither is trusted."""
     case = Case("tanh", 1, 1, True, 1000, 1, 1, 24, "float64", weights="chaotic")
     true: Any = Exact(case.problem()).output
-    twin: Any = Rounded(case.problem(), "float64").output
+    twin: Any = Twin(case.problem()).output
     far = np.abs(twin.numbers - true.high) > 2.0**-10 * np.abs(true.high)
     assert not far[:20].any()
     assert far[-500:].mean() > 0.5
