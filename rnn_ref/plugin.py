@@ -97,7 +97,7 @@ def rnn_examination(request: pytest.FixtureRequest) -> Examination:
 
 def is_property(item: pytest.Item) -> bool:
     """Whether a test is one of the suite's properties."""
-    return hasattr(getattr(item, "function", None), "rnn_property")
+    return item.name == BASELINE or hasattr(getattr(item, "function", None), "rnn_property")
 
 
 class Verification:
@@ -174,7 +174,7 @@ class Verification:
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Put the set-up property first, and load the subject, if any property is to run."""
         if self.option("baseline") is None:
-            items[:] = [item for item in items if not (is_property(item) and item.name == BASELINE)]
+            items[:] = [item for item in items if item.name != BASELINE]
         elif BASELINE not in (item.name for item in items):
             raise pytest.UsageError(f"baseline: nothing compares with it: {BASELINE} is not run")
         if not any(map(is_property, items)):
