@@ -10,8 +10,10 @@ as unresolved.
 from __future__ import annotations
 
 import hashlib
+import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,13 +21,13 @@ from numpy.typing import NDArray
 
 from rnn_ref.bounded import ROUNDING, range_of_tanh
 from rnn_ref.case import Case, Problem
-from rnn_ref.corpus import read_corpus
+from rnn_ref.corpus import as_bytes, read_corpus
 from rnn_ref.domain import outside, restrict
 from rnn_ref.doubledouble import DoubleDouble
 from rnn_ref.environment import environment
 from rnn_ref.oracle import Oracle
 from rnn_ref.plain import Plain
-from rnn_ref.record import Recorder
+from rnn_ref.record import COLUMNS, WAYS, Recorder
 from rnn_ref.reference import Array, final
 from rnn_ref.subject import Run, Subject, SubjectFault
 
@@ -33,26 +35,6 @@ Floats = NDArray[np.floating[Any]]
 
 UNRESOLVED = 2.0**-10
 """The relative distance of float64 from double-double beyond which neither is trusted."""
-
-WAYS = ("step", "end_to_end")
-"""Errors of one step, and of the gradients, given the subject's own states; or since the input."""
-
-COLUMNS = {
-    "ulp": ("max", "p99", "mean", "bias"),
-    "bound": ("max", "p99", "mean", "bias"),
-    "norm": ("error", "bias"),
-    "plain": ("error", "bias"),
-    "counts": ("elements", "unresolved", "open", "over", "lost"),
-}
-"""What is said of a quantity, by unit.
-
-Of errors in ULPs and in units of the bound: the largest, the 99th percentile and the mean
-of their absolute values, and `bias`, their signed mean, positive if results are too large
-in magnitude. In norm, in units of roundoff: |error| / |true value|, and the sum of errors
-away from zero over that of magnitudes, each array by itself and then their mean; and the
-same for the plainest correct program. Then how many elements there are, are unresolved,
-are left open by the bound, are over it, and are not finite where the true value is.
-"""
 
 
 class Exact(Oracle):
@@ -210,6 +192,7 @@ def describe(
     plain = [Errors.of(a, *t, r.largest) for a, t in zip(due["plain"], true, strict=True)]
     flat, bound = row(errors, "errors"), row(due["bound"], "error")
     open_ = ~np.isfinite(bound)
+    lost = np.isinf(flat) & ~open_  # a sum that may overflow is open
     if tanh:
         open_ |= bound >= range_of_tanh(row(due["bound"], "value"), r)
     in_bounds = np.where(open_, np.nan, np.where(flat == 0, 0.0, flat / bound))
@@ -224,7 +207,7 @@ def describe(
             int(np.isnan(flat).sum()),
             int(open_.sum()),
             int((np.abs(in_bounds) > 1).sum()),
-            int(np.isinf(flat).sum()),
+            int(lost.sum()),
         ],
     }
 
@@ -233,7 +216,7 @@ def digest(arrays: Sequence[Floats]) -> str:
     """A digest of the bits of some arrays."""
     sha = hashlib.sha256()
     for array in arrays:
-        sha.update(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes())
+        sha.update(as_bytes(array))
     return sha.hexdigest()[:16]
 
 
@@ -286,6 +269,7 @@ def recorder(
 
     described = {
         "subject": subject.name,
+        "source": source(subject.factory),
         "device": subject.device,
         "dtypes": list(dict.fromkeys(case.dtype for case in cases)),
         "without": lacking,
@@ -293,3 +277,12 @@ def recorder(
         "environment": environment(subject.device),
     }
     return Recorder(corpus, cases, described, found)
+
+
+def source(factory: Any) -> str:
+    """A digest of the file that a subject is written in, if it is Python's."""
+    try:
+        written = Path(inspect.getsourcefile(factory) or "").read_bytes()
+    except (TypeError, OSError):
+        return ""
+    return hashlib.sha256(written).hexdigest()[:16]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -17,7 +18,7 @@ import pytest
 from rnn_ref.case import Case
 from rnn_ref.corpus import OtherArrays
 from rnn_ref.plugin import OPTIONS
-from rnn_ref.record import Unusable, read_record
+from rnn_ref.record import Unusable, read_record, require_no_record
 from rnn_ref.regression import as_dict, compare_records
 from rnn_ref.report import comparison_lines
 
@@ -92,7 +93,7 @@ def record(options: argparse.Namespace) -> int:
     from rnn_ref.accuracy import recorder
     from rnn_ref.subject import CannotLoad, load
 
-    file = Path(options.file)
+    file = Path(os.path.realpath(options.file))
     try:
         case = Case.parse(options.case) if options.case is not None else None
         subject = load(options.subject, options.device)
@@ -104,7 +105,9 @@ def record(options: argparse.Namespace) -> int:
     if not recording.cases:
         raise Unusable("nothing is left to record: the options leave no case of the corpus")
     if options.file == "-":
-        show(recording.lines([]))
+        with contextlib.redirect_stdout(sys.stderr), no_way_out():
+            lines = list(recording.lines([]))
+        show(lines)
         return 0
     of, bar = len(recording.cases), sys.stderr.isatty()
 
@@ -113,11 +116,29 @@ def record(options: argparse.Namespace) -> int:
             print(f"\r{done} of {of} cases", end="" if bar and done < of else "\n", file=sys.stderr)
 
     try:
-        recording.write(file, tell)
+        with no_way_out():
+            recording.write(file, tell)
+        faults = [e["fault"] for e in read_record(file).cases.values() if "fault" in e]
+        if faults:
+            print(f"rnn-ref: faults in {len(faults)} of {of} cases: {faults[0]}", file=sys.stderr)
     except KeyboardInterrupt:
         print("\nrnn-ref: interrupted; the same command goes on from here", file=sys.stderr)
         return 130
     return 0
+
+
+@contextlib.contextmanager
+def no_way_out() -> Iterator[None]:
+    """Turn os._exit, with which a subject would end the run as if it were done, into an error."""
+
+    def leave(status: int) -> NoReturn:
+        raise SystemExit(status)
+
+    way_out, os._exit = os._exit, leave
+    try:
+        yield
+    finally:
+        os._exit = way_out
 
 
 def compare(options: argparse.Namespace) -> int:
@@ -125,22 +146,28 @@ def compare(options: argparse.Namespace) -> int:
     old, new = read_record(options.old), read_record(options.new)
     found = compare_records(old, new)
     if options.json is not None:
+        require_no_record(options.json)
         try:
             text = json.dumps(as_dict(found), indent=1, allow_nan=False) + "\n"
             Path(options.json).write_text(text, encoding="utf-8")
         except OSError as error:
-            raise Unusable(f"{options.json} can't be written: {error.strerror}") from error
+            raise Unusable(f"{options.json!r} can't be written: {error.strerror}") from error
     show(line + "\n" for line in comparison_lines(found, old.header, new.header))
     return int(found.verdict == "worse")
 
 
 def show(lines: Iterable[str]) -> None:
     """Print lines, until whoever reads them has seen enough, as in `rnn-ref compare a b | head`."""
+    if sys.stdout is None:
+        raise Unusable("standard output is closed")
     try:
         sys.stdout.writelines(lines)
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise Unusable(f"standard output can't be written: {error.strerror}") from error
 
 
 def verify(options: argparse.Namespace, to_pytest: Sequence[str]) -> int:

@@ -10,8 +10,10 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rnn_ref.case import Case
 
@@ -46,8 +48,13 @@ def digest(cases: Iterable[Case]) -> str:
         p = case.problem()
         for array in (*p.parameters.values(), p.input, p.h_0, p.grad_output, p.grad_h_n):
             if array is not None:
-                sha.update(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes())
+                sha.update(as_bytes(array))
     return sha.hexdigest()
+
+
+def as_bytes(array: NDArray[Any]) -> bytes:
+    """An array's numbers, little-endian, in the order of its axes."""
+    return np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes()
 
 
 def read_corpus() -> Corpus:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -17,7 +16,7 @@ from rnn_ref.domain import STRUCTURES, Domain, outside, restrict
 from rnn_ref.judge import Comparison, verdict
 from rnn_ref.record import Record, parse, totals
 from rnn_ref.regression import compare_records
-from rnn_ref.report import comparison_lines
+from rnn_ref.report import command, comparison_lines
 from rnn_ref.strategies import cases
 from rnn_ref.subject import Subject, SubjectFault
 
@@ -188,10 +187,8 @@ class Examination:
 
     def message(self, claim: Claim, case: Case, said: str) -> str:
         """What a failure says: what and where, how far, the case, and how to replay it."""
-        command = ["rnn-ref", "verify"]
-        if self.subject.name != "torch.nn:RNN":
-            command += ["--subject", self.subject.name]
-        if self.subject.device != "cpu":
-            command += ["--device", self.subject.device]
-        command += ["-k", claim.__name__, "--case", str(case)]
-        return f"{said}\ncase: {case}\nreplay: {shlex.join(command)}"
+        again = command(
+            "verify", "-k", claim.__name__, "--case", str(case),
+            subject=self.subject.name, device=self.subject.device,
+        )  # fmt: skip
+        return f"{said}\ncase: {case}\nreplay: {again}"

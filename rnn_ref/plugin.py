@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from rnn_ref.case import Case
+from rnn_ref.corpus import read_corpus
 from rnn_ref.domain import CAPABILITIES
-from rnn_ref.record import Record, Unusable, read_record
+from rnn_ref.record import Record, Unusable, read_record, require_corpus, require_no_record
 from rnn_ref.report import Row, Run, as_json, closing_line, table
 
 if TYPE_CHECKING:
@@ -165,9 +166,12 @@ class Verification:
             return None
         try:
             found = read_record(file)
+            require_corpus(found, read_corpus())
         except Unusable as error:
             raise pytest.UsageError(f"baseline: {error}") from error
         found.header["dtypes"] = [d for d in found.header["dtypes"] if d in (dtypes or [d])]
+        if not found.header["dtypes"]:
+            raise pytest.UsageError(f"baseline: {file} has no case of {', '.join(dtypes)}")
         return found
 
     @pytest.hookimpl(trylast=True)
@@ -194,10 +198,13 @@ class Verification:
         """A UsageError if the file that is to be written can't be."""
         file = self.option("json")
         try:
-            if file:
+            if file is not None:
+                require_no_record(file)
                 Path(file).open("a").close()
+        except Unusable as error:
+            raise pytest.UsageError(f"json: {error}") from error
         except OSError as error:
-            raise pytest.UsageError(f"json: {file} can't be written: {error.strerror}") from error
+            raise pytest.UsageError(f"json: {file!r} can't be written: {error.strerror}") from error
 
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         """Mark a property, so that its report is known as one; judge none if the set-up fails."""
@@ -245,6 +252,6 @@ class Verification:
             terminalreporter.write_line(line, red="FAILS" in line)
         terminalreporter.write_line("")
         terminalreporter.write_line(closing_line(self.run, rows, seconds), bold=True)
-        if self.option("json"):
+        if self.option("json") is not None:
             found = json.dumps(as_json(self.run, rows, seconds), indent=1, allow_nan=False)
             Path(self.option("json")).write_text(found + "\n", encoding="utf-8")

@@ -145,7 +145,11 @@ def comparison_lines(found: Regression, old: dict[str, Any], new: dict[str, Any]
     counts = ", ".join(
         f"{len(groups)} {verdict}" for verdict in MARKS if (groups := found.of(verdict))
     )
-    lines = [f"{found.verdict}: {found.cases} cases in {len(found.groups)} groups, {counts}", ""]
+    left_out = f"; {found.left_out} cases are in one record alone" if found.left_out else ""
+    lines = [
+        f"{found.verdict}: {found.cases} cases in {len(found.groups)} groups, {counts}{left_out}",
+        "",
+    ]
     lines += [*differences(old, new), *cells(found.groups)]
     for case, fault in list(found.faults.items())[:5]:
         lines += ["", f"worse: a fault that was not there: {fault}", *replaying(case, new)]
@@ -153,8 +157,6 @@ def comparison_lines(found: Regression, old: dict[str, Any], new: dict[str, Any]
         lines += ["", f"worse: {group.name}", *reasons(group), *replaying(group.worst, new)]
     if len(worse) > 5:
         lines += ["", f"and {len(worse) - 5} more groups (--json FILE has all)"]
-    if found.left_out:
-        lines += ["", f"{found.left_out} cases are in one record only, and were left out"]
     if found.verdict != "same bits":
         lines += ["", *textwrap.wrap(TEST.format(found.level), 100)]
     return lines
@@ -176,18 +178,25 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
 
 
 def cells(groups: Sequence[Group]) -> list[str]:
-    """The groups' verdicts: dtype, nonlinearity and way down, quantities across."""
+    """The groups' verdicts: dtype, kind and way down, quantities across.
+
+    Kinds other than nonlinearities, which cut across those, have rows where they differ.
+    """
+    marks = {(g.dtype, g.kind, g.way, g.quantity): MARKS[g.verdict] for g in groups}
+    rows: dict[tuple[str, str, str], bool] = {}
+    for g in groups:
+        tells = g.kind in ("tanh", "relu") or g.verdict in ("better", "worse")
+        rows[g.dtype, g.kind, g.way] = rows.get((g.dtype, g.kind, g.way), False) or tells
     there = {group.quantity for group in groups}
     quantities = [name for name in QUANTITIES if name in there]
-    short = [name.removeprefix("gradient of ") for name in quantities]
     states = sum(not name.startswith("gradient") for name in quantities)
-    marks = {(g.dtype, g.nonlinearity, g.way, g.quantity): MARKS[g.verdict] for g in groups}
-    rows = dict.fromkeys((g.dtype, g.nonlinearity, g.way) for g in groups)
-    above = " " * (24 + 10 * states) + "gradient of".rjust(14) * (states < len(quantities))
-    lines = [above, " " * 24 + "".join(name.rjust(10) for name in short)]
-    for row in rows:
-        title = f"{row[0]:8} {row[1]:4} {row[2].replace('_', ' ')}".ljust(24)
-        lines.append(title + "".join(marks.get((*row, q), "-").rjust(10) for q in quantities))
+    above = " " * (33 + 10 * states) + "gradient of".rjust(14) * (states < len(quantities))
+    short = [name.removeprefix("gradient of ").rjust(10) for name in quantities]
+    lines = [above.rstrip(), " " * 33 + "".join(short)]
+    for row, tells in rows.items():
+        if tells:
+            title = f"{row[0]:8} {row[1]:13} {row[2].replace('_', ' ')}".ljust(33)
+            lines.append(title + "".join(marks.get((*row, q), "-").rjust(10) for q in quantities))
     return lines
 
 
@@ -205,9 +214,14 @@ def reasons(group: Group) -> list[str]:
 
 def replaying(case: str, header: dict[str, Any]) -> list[str]:
     """The command that records one case again."""
-    command = ["rnn-ref", "record", "-", "--case", case]
-    if header["subject"] != "torch.nn:RNN":
-        command += ["--subject", header["subject"]]
-    if header["device"] != "cpu":
-        command += ["--device", header["device"]]
-    return [f"  replay: {shlex.join(command)}"]
+    again = command(
+        "record", "-", "--case", case, subject=header["subject"], device=header["device"]
+    )
+    return [f"  replay: {again}"]
+
+
+def command(*words: str, subject: str, device: str) -> str:
+    """A command line of ours, for a subject on a device."""
+    options = [] if subject == "torch.nn:RNN" else ["--subject", subject]
+    options += [] if device == "cpu" else ["--device", device]
+    return shlex.join(["rnn-ref", words[0], *options, *words[1:]])

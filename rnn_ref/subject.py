@@ -77,9 +77,10 @@ class Subject:
         leaves = self.leaves(problem)
         output, h_n = self.check(problem, self.call(module, leaves, gradients=gradients))
         layout = problem.layout
+        with blaming("reading output and h_n"):
+            arrays = layout.to_steps(to_array(output)), layout.to_rows(to_array(h_n))
         return Run(
-            layout.to_steps(to_array(output)),
-            layout.to_rows(to_array(h_n)),
+            *arrays,
             self.differentiate(problem, module, leaves, output, h_n) if gradients else {},
         )
 
@@ -117,13 +118,17 @@ class Subject:
             upstream.append((h_n, layout.from_rows(problem.grad_h_n)))
         results = [result for result, _ in upstream]
         grads = [to_tensor(gradient, problem.dtype, self.device) for _, gradient in upstream]
-        module.zero_grad()
         with blaming("backward"):
+            module.zero_grad()
             torch.autograd.backward(results, grads)
-        found = {
-            name: np.zeros(leaf.shape) if leaf.grad is None else to_array(leaf.grad)
-            for name, leaf in (leaves | dict(module.named_parameters())).items()
-        }
+        tensors, found = leaves | dict(module.named_parameters()), {}
+        for name in (*leaves, *problem.parameters):
+            if name not in tensors:
+                raise SubjectFault(f"the module has no parameter {name}")
+            tensor = tensors[name]
+            with blaming(f"reading the gradient of {name}"):
+                grad = tensor.grad
+                found[name] = np.zeros(tensor.shape) if grad is None else to_array(grad)
         found["input"] = layout.to_steps(found["input"])
         if "h_0" in found:
             found["h_0"] = layout.to_rows(found["h_0"])

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from rnn_ref.accuracy import COLUMNS, WAYS, Exact, Twin, Yardstick, describe, measure, recorder, ulp
+from rnn_ref.accuracy import Exact, Twin, Yardstick, describe, measure, recorder, ulp
 from rnn_ref.bounded import ROUNDING
 from rnn_ref.case import Case, rounded
 from rnn_ref.oracle import Oracle
 from rnn_ref.plain import Plain
+from rnn_ref.record import COLUMNS, WAYS
 from rnn_ref.subject import Subject
 
 TORCH = Subject("torch.nn:RNN", torch.nn.RNN)

@@ -16,15 +16,22 @@ import pytest
 
 from rnn_ref.case import Case
 from rnn_ref.corpus import read_corpus
-from rnn_ref.record import Recorder, Unusable, beside, checksum, line, read_record
+from rnn_ref.record import COLUMNS, Recorder, Unusable, beside, checksum, line, read_record
 
 CASES = read_corpus().cases[:12]
-DESCRIBED = {"subject": "torch.nn:RNN", "device": "cpu", "environment": {"threads": 2}}
+DESCRIBED: dict[str, Any] = {
+    "subject": "torch.nn:RNN",
+    "device": "cpu",
+    "dtypes": ["float64"],
+    "environment": {"threads": 2},
+}
 
 
 def measured(case: Case) -> dict[str, Any]:
     """A stand-in for what is measured."""
-    return {"bits": {"output": f"{case.seed:016x}"}, "step": {}, "end_to_end": {}}
+    quantity = {unit: [0.0] * len(columns) for unit, columns in COLUMNS.items()}
+    found = {"output": quantity}
+    return {"bits": {"output": f"{case.seed:016x}"}, "step": found, "end_to_end": found}
 
 
 def recorder(measure: Callable[[Case], dict[str, Any]] = measured, **described: Any) -> Recorder:
@@ -76,10 +83,19 @@ def test_an_interrupted_record_leaves_the_old_one_and_is_taken_up(
     with pytest.raises(KeyboardInterrupt):
         recorder(interrupted).write(file, lambda done: None)
     assert file.read_bytes() == old
-    again = []
+    again: list[Case] = []
     assert write(file, recorder(lambda case: again.append(case) or measured(case))) == due  # type: ignore[func-returns-value]
-    assert [*done, *again] == list(CASES)
+    assert [*done[:-1], *again] == list(CASES)
     assert not beside(file).exists()
+
+
+def test_what_an_older_build_left_is_not_taken_up(tmp_path: Path) -> None:
+    """Where the last case is measured otherwise now, the record starts from its first one."""
+    file = tmp_path / "a"
+    write(tmp_path / "older", recorder(lambda case: {**measured(case), "bits": {"output": "0"}}))
+    lines = (tmp_path / "older").read_text(encoding="utf-8").splitlines(keepends=True)
+    beside(file).write_text("".join(lines[:5]), encoding="utf-8")
+    assert write(file) == write(tmp_path / "uninterrupted")
 
 
 @pytest.mark.parametrize("cut", range(0, 1800, 150))
@@ -173,6 +189,13 @@ SPOILT: dict[str, Callable[[list[str]], bytes]] = {
     "nested without end": lambda lines: b"[" * 100_000,
     "two records": lambda lines: joined(*lines, *lines),
     "lines of another kind": lambda lines: whole([lines[0], "[]\n", "1\n"]),
+    "a case that is none": lambda lines: whole([lines[0], line({"case": "foo", "fault": ""})]),
+    "a case without errors": lambda lines: whole([lines[0], line({"case": str(CASES[0])})]),
+    "a number that is none": lambda lines: whole([lines[0], lines[1].replace("0.0", "NaN", 1)]),
+    "a number left out": lambda lines: whole([lines[0], lines[1].replace("0.0,", "", 1)]),
+    "no environment": lambda lines: headed(lines, environment=None),
+    "a corpus of another kind": lambda lines: headed(lines, corpus={"version": 1, "sha256": 2}),
+    "dtypes that are none": lambda lines: headed(lines, dtypes=3),
 }
 
 
@@ -207,10 +230,13 @@ def test_what_is_not_ours_is_not_written_over(tmp_path: Path, beginning: bytes) 
 
 def test_paths_that_can_not_be_used_are_refused_in_one_sentence(tmp_path: Path) -> None:
     """A directory, a folder that is not there, a file that is not there."""
-    for file in (tmp_path, tmp_path / "nowhere" / "a", tmp_path / "missing"):
-        with pytest.raises(Unusable, match=r"can't be read|is a directory"):
+    for file in (tmp_path, tmp_path / "nowhere" / "a", tmp_path / "missing", Path(os.devnull)):
+        with pytest.raises(Unusable, match=r"can't be read|is no regular file"):
             read_record(file)
-    with pytest.raises(Unusable, match="is a directory"):
-        write(tmp_path)
+    for file in (tmp_path, Path(os.devnull)):
+        with pytest.raises(Unusable, match="is no regular file"):
+            write(file)
+    with pytest.raises(Unusable, match="can't be written: File name too long"):
+        write(tmp_path / ("a" * 252))
     with pytest.raises(Unusable, match="can't be written: No such file"):
         write(tmp_path / "nowhere" / "a")
