@@ -142,7 +142,10 @@ REFUSED = {
     "no property matches": (["-k", "nonesuch"], "nothing was judged"),
     "wrong expression": (["-k", "a b"], "Wrong expression passed to '-k'"),
     "nothing left": (["-k", "gradients", "--without", "gradients"], "nothing was judged"),
-    "no folder for json": (["--json", "nowhere/found.json"], "nowhere/found.json can't be written"),
+    "no folder for json": (
+        ["--json", "nowhere/found.json"],
+        "'nowhere/found.json' can't be written",
+    ),
     "json is a folder": (["--json", "."], "can't be written"),
     "unknown option": (["--speed", "9"], "unrecognized arguments: --speed 9"),
 }
