@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import operator
+from collections.abc import Mapping, Sequence
+from functools import reduce
 from typing import NamedTuple
 
 import numpy as np
@@ -53,13 +55,16 @@ def rnn(
     *,
     nonlinearity: str = "tanh",
     batch_first: bool = False,
+    lengths: Sequence[int] | None = None,
 ) -> tuple[Array, Array]:
     """Run the network that `parameters` make, with the semantics of `torch.nn.RNN`.
 
     `input` is (T, N, I), (N, T, I) with `batch_first`, or (T, I) without a batch;
     `parameters` any mapping with torch's names, such as `weight_ih_l0` (H, I) and
     `weight_hh_l0_reverse` (H, H), from which depth, directions, sizes and bias follow;
-    `h_0` (L*D, N, H), or (L*D, H) without a batch, zero if not given.
+    `h_0` (L*D, N, H), or (L*D, H) without a batch, zero if not given. With `lengths`, N
+    numbers of steps, each sequence of the batch is run by itself and for so many steps:
+    what lies beyond is not read, and its output is 0 (a packed sequence, padded again).
 
     Return `output`, (T, N, D*H) in the layout of the input, and `h_n`, shaped like h_0,
     both in the dtype given. Raise ValueError or TypeError, in one sentence, for names,
@@ -68,8 +73,13 @@ def rnn(
     network, layout, x, start, activation = prepare(
         input, parameters, h_0, nonlinearity=nonlinearity, batch_first=batch_first
     )
-    states = forward(x, start, network.layers, activation)
-    return layout.from_steps(states[-1]), layout.from_rows(final(states, network.D))
+    outputs, h_ns = [], []
+    for rows, steps in pieces(x, layout, lengths):
+        states = forward(x[:steps, rows], start[:, rows], network.layers, activation)
+        outputs.append(padded(states[-1], len(x)))
+        h_ns.append(final(states, network.D))
+    output, h_n = side_by_side(outputs), side_by_side(h_ns)
+    return layout.from_steps(output), layout.from_rows(h_n)
 
 
 def rnn_backward(
@@ -81,6 +91,7 @@ def rnn_backward(
     *,
     nonlinearity: str = "tanh",
     batch_first: bool = False,
+    lengths: Sequence[int] | None = None,
 ) -> Gradients:
     """Gradients of a loss for all that `rnn` takes, from its gradients for what `rnn` returns.
 
@@ -92,14 +103,50 @@ def rnn_backward(
     network, layout, x, start, activation = prepare(
         input, parameters, h_0, nonlinearity=nonlinearity, batch_first=batch_first
     )
-    states = forward(x, start, network.layers, activation)
-    like_output, like_h_n = layout.from_steps(states[-1]), layout.from_rows(start)
-    dy = layout.to_steps(upstream("grad_output", grad_output, like_output))
-    dh_n = layout.to_rows(upstream("grad_h_n", grad_h_n, like_h_n))
-    dx, dh_0, dlayers = backward(dy, dh_n, x, start, network.layers, states, activation)
-    flat = [array for layer in dlayers for w in layer for array in w if array is not None]
-    named = dict(zip(names(network.L, network.D, network.bias), flat, strict=True))
+    T, N, _ = x.shape
+    of_output = np.empty((T, N, network.D * network.H), x.dtype)
+    dy = layout.to_steps(upstream("grad_output", grad_output, layout.from_steps(of_output)))
+    dh_n = layout.to_rows(upstream("grad_h_n", grad_h_n, layout.from_rows(start)))
+    dxs, dh_0s, flats = [], [], []
+    for rows, steps in pieces(x, layout, lengths):
+        piece, begin = x[:steps, rows], start[:, rows]
+        states = forward(piece, begin, network.layers, activation)
+        above = dy[:steps, rows], dh_n[:, rows]
+        dx, dh_0, dlayers = backward(*above, piece, begin, network.layers, states, activation)
+        dxs.append(padded(dx, T))
+        dh_0s.append(dh_0)
+        flats.append(
+            [array for layer in dlayers for w in layer for array in w if array is not None]
+        )
+    totals = [reduce(operator.add, arrays) for arrays in zip(*flats, strict=True)]
+    named = dict(zip(names(network.L, network.D, network.bias), totals, strict=True))
+    dx, dh_0 = side_by_side(dxs), side_by_side(dh_0s)
     return Gradients(layout.from_steps(dx), layout.from_rows(dh_0), named)
+
+
+def pieces(x: Array, layout: Layout, lengths: Sequence[int] | None) -> list[tuple[slice, int]]:
+    """Which rows are run together, and for how many steps: all, or each for its length."""
+    T, N, _ = x.shape
+    if lengths is None:
+        return [(slice(0, N), T)]
+    if layout.unbatched or len(lengths) != N or not all(1 <= length <= T for length in lengths):
+        raise ValueError(
+            f"lengths: expected {N} numbers of steps from 1 to {T}, one for each sequence of a"
+            f" batch, came {list(lengths)}"
+        )
+    return [(slice(n, n + 1), int(length)) for n, length in enumerate(lengths)]
+
+
+def side_by_side(pieces: Sequence[Array]) -> Array:
+    """Pieces of a batch, joined along its axis."""
+    return pieces[0] if len(pieces) == 1 else np.concatenate(pieces, axis=1)
+
+
+def padded(y: Array, T: int) -> Array:
+    """Steps (t, n, ...) with zeros up to T steps."""
+    if len(y) == T:
+        return y
+    return np.concatenate([y, np.zeros((T - len(y), *y.shape[1:]), y.dtype)])
 
 
 def prepare(

@@ -101,17 +101,19 @@ def halves(y: Array, D: int) -> list[Array]:
 
 
 def forward(
-    x: Array, h_0: Array, layers: Sequence[Sequence[Weights]], activation: Activation
-) -> list[Array]:
+    x: Array, h_0: Array, layers: Sequence[Sequence[Weights]], activation: Activation,
+    masks: Sequence[Array] = (),
+) -> list[Array]:  # fmt: skip
     """A deep network: the states of its L layers, each (T, N, D*H) in the order of time.
 
     x is (T, N, I); layers[l][d] holds the weights of layer l in direction d, and row
     l*D + d of h_0 (L*D, N, H) starts it. Each layer reads all directions of the one
-    below side by side. The last layer's states are the network's output.
+    below side by side. The last layer's states are the network's output. Dropout
+    multiplies what layer l + 1 reads by masks[l] (T, N, D*H): 0, or 1/(1-p) where kept.
     """
     states = []
     for l, layer in enumerate(layers):
-        D = len(layer)
+        D, x = len(layer), masks[l - 1] * x if l and len(masks) else x
         ys = [run(reading(x, d), h_0[l * D + d], w, activation) for d, w in enumerate(layer)]
         x = np.concatenate([ys[0], reading(ys[1], 1)], axis=2) if D == 2 else ys[0]
         states.append(x)
@@ -125,12 +127,14 @@ def final(states: Sequence[Array], D: int) -> Array:
 
 def backward(
     dy: Array, dh_n: Array, x: Array, h_0: Array, layers: Sequence[Sequence[Weights]],
-    states: Sequence[Array], activation: Activation,
+    states: Sequence[Array], activation: Activation, masks: Sequence[Array] = (),
 ) -> tuple[Array, Array, list[list[Weights]]]:  # fmt: skip
     """Carry dy, for the output, and dh_n, for h_n, through forward's states to x, h_0, layers."""
     dh_0, dlayers = list(dh_n), [list(layer) for layer in layers]
     for l, layer in reversed(list(enumerate(layers))):
+        dropped = l and len(masks)
         D, below, dbelow = len(layer), states[l - 1] if l else x, []
+        below = masks[l - 1] * below if dropped else below
         for d, (dy_d, y_d) in enumerate(zip(halves(dy, D), halves(states[l], D), strict=True)):
             row = l * D + d
             dx, dh_0[row], dlayers[l][d] = differentiate_run(
@@ -138,4 +142,5 @@ def backward(
             )
             dbelow.append(reading(dx, d))
         dy = dbelow[0] + dbelow[1] if D == 2 else dbelow[0]  # both read the layer below
+        dy = masks[l - 1] * dy if dropped else dy
     return dy, np.stack(dh_0), dlayers

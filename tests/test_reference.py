@@ -13,7 +13,8 @@ from hypothesis import given, settings
 import rnn_ref
 from rnn_ref.case import Case, Problem
 from rnn_ref.functional import Gradients, Layout
-from rnn_ref.parameters import names
+from rnn_ref.parameters import names, read
+from rnn_ref.reference import ACTIVATIONS, backward, forward
 from rnn_ref.strategies import cases
 
 to_fraction = np.vectorize(Fraction, otypes=[object])
@@ -192,3 +193,61 @@ def test_relu_keeps_nan() -> None:
     """A NaN in the input reaches every later state of its row, through relu too."""
     output, _ = rnn_ref.rnn(np.array([[[1.0]], [[np.nan]], [[1.0]]]), BY_HAND, nonlinearity="relu")
     assert np.isnan(output.ravel()).tolist() == [False, True, True]
+
+
+LENGTHS = [3, 1, 5]
+
+
+def packed_batch() -> tuple[Any, dict[str, Any], Any]:
+    """A deep bidirectional network's parameters, input and h_0, in float64."""
+    case = Case("tanh", 2, 2, True, 5, 3, 2, 4, "float64", h_0=True, seed=5)
+    problem = case.problem()
+    return problem.input, problem.parameters, problem.h_0
+
+
+def test_with_lengths_each_sequence_is_run_alone() -> None:
+    """What lies beyond a sequence's end is not read, its output is 0, and gradients add up."""
+    x, parameters, h_0 = packed_batch()
+    for n, length in enumerate(LENGTHS):
+        x[length:, n] = np.nan
+    output, h_n = rnn_ref.rnn(x, parameters, h_0, lengths=LENGTHS)
+    ones = np.ones_like(output), np.ones_like(h_n)
+    found = rnn_ref.rnn_backward(*ones, x, parameters, h_0, lengths=LENGTHS)
+    total = {name: np.zeros_like(array) for name, array in parameters.items()}
+    for n, length in enumerate(LENGTHS):
+        alone = x[:length, n : n + 1], parameters, h_0[:, n : n + 1]
+        y, h = rnn_ref.rnn(*alone)
+        assert np.array_equal(output[:length, n : n + 1], y)
+        assert not output[length:, n].any()
+        assert np.array_equal(h_n[:, n : n + 1], h)
+        piece = rnn_ref.rnn_backward(ones[0][:length, :1], ones[1][:, :1], *alone)
+        assert np.array_equal(found.input[:length, n : n + 1], piece.input)
+        assert not found.input[length:, n].any()
+        total = {name: total[name] + piece.parameters[name] for name in total}
+    assert all(np.allclose(found.parameters[name], total[name]) for name in total)
+
+
+@pytest.mark.parametrize("lengths", [[3, 1], [3, 0, 1], [6, 1, 1], [-1, 2, 2]])
+def test_lengths_that_do_not_fit_are_refused(lengths: list[int]) -> None:
+    """One sentence says what is expected, and what came."""
+    x, parameters, h_0 = packed_batch()
+    with pytest.raises(ValueError, match=r"lengths: expected 3 numbers of steps from 1 to 5"):
+        rnn_ref.rnn(x, parameters, h_0, lengths=lengths)
+
+
+def test_dropout_masks_gradients_agree_with_complex_step_derivatives() -> None:
+    """With masks between layers, forward and backward belong together."""
+    x, parameters, h_0 = packed_batch()
+    layers, activation = read(parameters).layers, ACTIVATIONS["tanh"]
+    mask = np.random.default_rng(1).integers(0, 2, (5, 3, 8)) * 2.0
+
+    def loss(x: Any) -> Any:
+        return forward(x, h_0.astype(x.dtype), layers, activation, [mask])[-1].sum()
+
+    states = forward(x, h_0, layers, activation, [mask])
+    dx, _, _ = backward(
+        np.ones_like(states[-1]), np.zeros_like(h_0), x, h_0, layers, states, activation, [mask]
+    )
+    step = np.zeros_like(x, dtype=complex)
+    step[1, 2, 1] = 1e-30j
+    assert np.isclose(loss(x + step).imag / 1e-30, dx[1, 2, 1], rtol=1e-12, atol=0)
