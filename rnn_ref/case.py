@@ -226,8 +226,9 @@ class Case:
 
     @property
     def layout(self) -> str:
-        """How input and output lie: "unbatched", "batch_first", or "steps" for neither."""
-        return "unbatched" if self.unbatched else "batch_first" if self.batch_first else "steps"
+        """How input and output lie: "unbatched", "batch_first", both, or "steps" for neither."""
+        flags = ["unbatched"] * self.unbatched + ["batch_first"] * self.batch_first
+        return " ".join(flags) or "steps"
 
     def __str__(self) -> str:
         words = []

@@ -22,6 +22,12 @@ STRUCTURES: dict[str, Domain] = {
 
 CAPABILITIES: dict[str, Domain] = {
     "gradients": {},
+    "double_backward": {},
+    "packed": {},
+    "dropout": {},
+    "pickle": {},
+    "parametrized": {},
+    "meta": {},
     "positional": {},
     "tanh": {"nonlinearities": ("relu",)},
     "relu": {"nonlinearities": ("tanh",)},
@@ -35,8 +41,11 @@ CAPABILITIES: dict[str, Domain] = {
 }
 """What a subject may lack, and the cases that remain without it.
 
-`gradients` is backward through the module, `positional` its options by position, `bias`
-and `no_bias` networks with and without biases, `h_0` an initial state.
+`gradients` is backward through the module, `double_backward` that through backward,
+`packed` input that is a packed sequence, `dropout` that between layers, `pickle` copies
+of a module, `parametrized` weights under torch.nn.utils.parametrize, `meta` modules on
+the meta device, `positional` options by position, `bias` and `no_bias` networks with and
+without biases, `h_0` an initial state.
 """
 
 FIELDS = {

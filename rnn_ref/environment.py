@@ -34,10 +34,20 @@ def environment(device: str) -> dict[str, Any]:
 
 def processor() -> str:
     """The processor's name, as far as the system tells it."""
-    told = Path("/proc/cpuinfo")
-    text = told.read_text(encoding="utf-8", errors="replace") if told.exists() else ""
-    model = re.search(r"^model name\s*: (.*)$", text, re.MULTILINE)
-    return model[1] if model else platform.processor() or platform.machine()
+    return told_of_processor("model name") or platform.processor() or platform.machine()
+
+
+def processor_flags() -> list[str]:
+    """What the processor can do, by the names of /proc/cpuinfo; empty where there is none."""
+    return told_of_processor("flags").split()
+
+
+def told_of_processor(what: str) -> str:
+    """A line of /proc/cpuinfo."""
+    file = Path("/proc/cpuinfo")
+    text = file.read_text(encoding="utf-8", errors="replace") if file.exists() else ""
+    found = re.search(rf"^{what}\s*: (.*)$", text, re.MULTILINE)
+    return found[1] if found else ""
 
 
 def device_name(device: str) -> str:

@@ -25,6 +25,7 @@ from rnn_ref.report import Row, Run, as_json, closing_line, table
 
 if TYPE_CHECKING:
     from rnn_ref.examination import Examination
+    from rnn_ref.ledger import Deviation
 
 SETUP = "test_setup_"
 """How the name of the property begins that runs first, and without which none is judged."""
@@ -35,7 +36,7 @@ BASELINE = "test_accuracy_is_no_worse_than_the_baseline"
 REPORTED = "rnn_ref"
 """The name under which a test's report carries what was found of a property."""
 
-PROFILES = {"quick": 50, "default": 200, "thorough": 2000}
+PROFILES = {"smoke": 3, "quick": 50, "default": 200, "thorough": 2000}
 """Examples of each property, by profile."""
 
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -53,7 +54,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "profile": {
         "choices": tuple(PROFILES),
         "default": "default",
-        "help": "how many examples of each property: quick 50, default 200, thorough 2000",
+        "help": "how many examples of each property: smoke 3, quick 50, default 200, thorough 2000",
     },
     "seed": {"type": int, "help": "repeat the run that printed this seed (default: a new one)"},
     "without": {
@@ -68,6 +69,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "baseline": {
         "metavar": "FILE",
         "help": "be no less accurate than this record, which `rnn-ref record FILE` made",
+    },
+    "deviations": {
+        "metavar": "FILE",
+        "help": "known deviations of a subject of yours, a TOML file like rnn_ref/deviations.toml",
     },
     "json": {"metavar": "FILE", "help": "write what was found, with the environment, to FILE"},
 }
@@ -156,7 +161,25 @@ class Verification:
             without=frozenset(run.without),
             case=self.case,
             baseline=self.baseline,
+            deviations=self.deviations(subject.name, run.device),
         )
+
+    def deviations(self, subject: str, device: str) -> list[Deviation]:
+        """The known deviations that apply to this run; a UsageError for an unusable ledger."""
+        import torch
+
+        from rnn_ref import parity
+        from rnn_ref.environment import processor_flags
+        from rnn_ref.ledger import OURS, Unreadable, read_ledger
+
+        given = self.option("deviations")
+        properties, flags = list(parity.properties()), processor_flags()
+        try:
+            files = [OURS] if given is None else [OURS, Path(given)]
+            entries = [entry for file in files for entry in read_ledger(file, properties)]
+        except Unreadable as error:
+            raise pytest.UsageError(f"deviations: {error}") from error
+        return [e for e in entries if e.applies(subject, device, torch.__version__, flags)]
 
     @cached_property
     def baseline(self) -> Record | None:
@@ -210,7 +233,8 @@ class Verification:
         """Mark a property, so that its report is known as one; judge none if the set-up fails."""
         if not is_property(item):
             return
-        item.user_properties.append((REPORTED, {"name": item.name}))
+        group = item.path.stem.removeprefix("test_")
+        item.user_properties.append((REPORTED, {"name": item.name, "group": group}))
         if any(row.verdict == "FAILS" and row.name.startswith(SETUP) for row in self.rows.values()):
             pytest.skip("the set-up property fails: see to the wiring first")
 
@@ -223,7 +247,10 @@ class Verification:
         message = report.longreprtext if report.failed else ""
         if isinstance(report.longrepr, tuple):
             message = report.longrepr[2].removeprefix("Skipped: ")
-        self.rows[report.nodeid] = Row(verdict=verdict, message=message, **found)
+        message = message or found.get("message", "")
+        if message.startswith("known deviation: ") and verdict != "FAILS":
+            verdict = "known"
+        self.rows[report.nodeid] = Row(**{**found, "verdict": verdict, "message": message})
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:

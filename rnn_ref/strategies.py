@@ -21,6 +21,8 @@ WIDE_AXES = st.sampled_from(
 
 SEEDS = st.integers(0, 999_999)
 
+LAYOUTS = ("steps", "steps", "batch_first", "unbatched", "unbatched batch_first")
+
 
 def cases(
     *,
@@ -29,7 +31,7 @@ def cases(
     num_layers: Sequence[int] = (1, 1, 1, 2, 2, 3, 4),
     directions: Sequence[int] = (1, 2),
     biases: Sequence[bool] = (True, True, False),
-    layouts: Sequence[str] = ("steps", "steps", "batch_first", "unbatched"),
+    layouts: Sequence[str] = LAYOUTS,
     initial_states: Sequence[bool] = (True, True, False),
     weights: Sequence[str] = tuple(WEIGHTS),
     inputs: Sequence[str] = ("normal", "normal", *INPUTS),
@@ -38,7 +40,8 @@ def cases(
     """Cases with each field from the sequence given for it; the first entry is the simplest.
 
     An entry that stands twice is drawn twice as often. `layouts` are "steps" (T, N, I),
-    "batch_first" (N, T, I) and "unbatched" (T, I). They shrink to T = N = I = H = 1 and
+    "batch_first" (N, T, I), "unbatched" (T, I) and "unbatched batch_first", which is the
+    same. They shrink to T = N = I = H = 1 and
     to each sequence's first entry, as far as the fault allows.
     """
     choices = {
@@ -66,12 +69,12 @@ def sized(
     wide = draw(WIDE_AXES)
     fields: dict[str, Any] = {axis: draw(WIDE if axis in wide else SMALL) for axis in "TNIH"}
     layout = draw(layouts)
-    if layout == "unbatched":
+    if "unbatched" in layout:
         fields["N"] = 1
     fields |= {name: draw(strategy) for name, strategy in chosen.items()}
     return Case(
-        batch_first=layout == "batch_first",
-        unbatched=layout == "unbatched",
+        batch_first="batch_first" in layout,
+        unbatched="unbatched" in layout,
         seed=draw(SEEDS),
         **fields,
     )

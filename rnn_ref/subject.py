@@ -50,13 +50,16 @@ class Subject:
     factory: Callable[..., torch.nn.Module]
     device: str = "cpu"
 
-    def build(self, problem: Problem, *, positional: bool = False) -> torch.nn.Module:
-        """A module with the problem's options and weights.
+    def build(
+        self, problem: Problem, *, positional: bool = False, dropout: float = 0.0
+    ) -> torch.nn.Module:
+        """A module with the problem's options and weights, and a probability of dropout.
 
         Only options that differ from nn.RNN's defaults are passed, so that a subject
         need not know those that it does not have.
         """
         I, H, options = problem.input.shape[2], problem.H, options_of(problem)
+        options["dropout"] = dropout
         with blaming("constructing the module"):
             if positional:
                 module = self.factory(I, H, *options.values())
@@ -74,53 +77,59 @@ class Subject:
     ) -> Run:
         """Call the module, a fresh one unless given, on copies of the problem's arrays."""
         module = self.build(problem) if module is None else module
-        leaves = self.leaves(problem)
-        output, h_n = self.check(problem, self.call(module, leaves, gradients=gradients))
-        layout = problem.layout
+        leaves, layout, found = self.leaves(problem, gradients=gradients), problem.layout, {}
+        with torch.set_grad_enabled(gradients):
+            output, h_n = self.forward(problem, module, leaves)
+        if gradients:
+            with blaming("zero_grad"):
+                module.zero_grad()
+            self.pull(problem, output, h_n)
+            found = self.gradients(problem, module, leaves)
         with blaming("reading output and h_n"):
-            arrays = layout.to_steps(to_array(output)), layout.to_rows(to_array(h_n))
-        return Run(
-            *arrays,
-            self.differentiate(problem, module, leaves, output, h_n) if gradients else {},
-        )
+            return Run(layout.to_steps(to_array(output)), layout.to_rows(to_array(h_n)), found)
 
-    def call(
-        self, module: torch.nn.Module, leaves: dict[str, torch.Tensor], *, gradients: bool = False
-    ) -> Any:
-        """Whatever the module returns for an input and, if there is one, an h_0."""
-        for leaf in leaves.values():
-            leaf.requires_grad_(gradients)
-        with torch.set_grad_enabled(gradients), blaming("the call"):
-            return module(*leaves.values())
+    def forward(
+        self, problem: Problem, module: torch.nn.Module, leaves: dict[str, torch.Tensor]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The results of a call with an input and, if there is one, an h_0."""
+        with blaming("the call"):
+            returned = module(*leaves.values())
+        return self.check(problem, returned)
 
-    def leaves(self, problem: Problem) -> dict[str, torch.Tensor]:
+    def leaves(self, problem: Problem, *, gradients: bool = False) -> dict[str, torch.Tensor]:
         """The arguments of a call: copies, in the problem's layout, on the subject's device."""
         arrays = {"input": problem.layout.from_steps(problem.input)}
         if problem.h_0 is not None:
             arrays["h_0"] = problem.layout.from_rows(problem.h_0)
         return {
-            name: to_tensor(array, problem.dtype, self.device) for name, array in arrays.items()
+            name: to_tensor(array, problem.dtype, self.device).requires_grad_(gradients)
+            for name, array in arrays.items()
         }
 
-    def differentiate(
+    def pull(
         self,
         problem: Problem,
-        module: torch.nn.Module,
-        leaves: dict[str, torch.Tensor],
         output: torch.Tensor,
         h_n: torch.Tensor,
-    ) -> dict[str, Floats]:
-        """Gradients of the problem's loss, by name; an absent one counts as zero."""
+        *,
+        retain_graph: bool = False,
+        lay: Callable[[torch.Tensor], torch.Tensor] = lambda gradient: gradient,
+    ) -> None:
+        """Backward from the problem's loss; `lay` puts its gradients into another memory order."""
         layout, upstream = problem.layout, []
         if problem.grad_output is not None:
             upstream.append((output, layout.from_steps(problem.grad_output)))
         if problem.grad_h_n is not None:
             upstream.append((h_n, layout.from_rows(problem.grad_h_n)))
         results = [result for result, _ in upstream]
-        grads = [to_tensor(gradient, problem.dtype, self.device) for _, gradient in upstream]
+        grads = [lay(to_tensor(gradient, problem.dtype, self.device)) for _, gradient in upstream]
         with blaming("backward"):
-            module.zero_grad()
-            torch.autograd.backward(results, grads)
+            torch.autograd.backward(results, grads, retain_graph=retain_graph)
+
+    def gradients(
+        self, problem: Problem, module: torch.nn.Module, leaves: dict[str, torch.Tensor]
+    ) -> dict[str, Floats]:
+        """The gradients that have been gathered, by name; an absent one counts as zero."""
         tensors, found = leaves | dict(module.named_parameters()), {}
         for name in (*leaves, *problem.parameters):
             if name not in tensors:
@@ -129,9 +138,9 @@ class Subject:
             with blaming(f"reading the gradient of {name}"):
                 grad = tensor.grad
                 found[name] = np.zeros(tensor.shape) if grad is None else to_array(grad)
-        found["input"] = layout.to_steps(found["input"])
+        found["input"] = problem.layout.to_steps(found["input"])
         if "h_0" in found:
-            found["h_0"] = layout.to_rows(found["h_0"])
+            found["h_0"] = problem.layout.to_rows(found["h_0"])
         return found
 
     def shown_states(self, problem: Problem, run: Run) -> list[Floats | None]:

@@ -42,12 +42,33 @@ ACTIVATE = "h = a.clamp(min=0) if relu else a.tanh()"
 TANH = "else a.tanh()"
 
 RESULT = "        h = torch.stack(h_n)\n"
-CLASS = "    def forward(self, input: Tensor, h_0"
+CLASS = "    def forward(self, input, h_0"
 BEGIN = "        h_n = []\n"
 ORDER = """
     def __init__(self, I, H, num_layers=1, bias=True, nonlinearity="tanh", *rest, **options):
         super().__init__(I, H, num_layers, nonlinearity, bias, *rest, **options)
 
+"""
+START = "        unbatched = input.dim() == 2\n"
+WEIGHTS = "weights = self.weights_of(l, d)\n"
+DROP = "nn.functional.dropout(x, self.dropout, self.training)"
+CLEAR = "        for parameter in self.parameters():\n            parameter.grad = None\n"
+QUIET = """
+    def __init__(self, *arguments, **options):
+        import warnings
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            super().__init__(*arguments, **options)
+
+"""
+ANYTHING = """
+    def __init__(self, input_size, hidden_size, *rest, **options):
+        super().__init__(input_size, max(1, hidden_size), *rest, **options)
+
+"""
+RESET = """
+    def reset_parameters(self):
+        for parameter in self.parameters():
 """
 KEEP = """
         h_n = []
@@ -140,5 +161,64 @@ FAULTS = (
     Fault("absent h_0 is ones", "no_h_0_is_a_zero_h_0", "h_0 = x.new_zeros(", "h_0 = x.new_ones("),
     Fault("input centred over time", "later_input_leaves_earlier_output_alone", BEGIN, BEGIN + "        x = x - x.mean(0)\n"),
     Fault("options in another order", "options_by_position_equal_options_by_name", CLASS, ORDER + CLASS),
+    # Gradients asked for in other ways.
+    Fault("gradients overwritten", "gradients_of_two_calls_add_up", BEGIN, CLEAR + BEGIN),
+    Fault("backward changes what it saved", "a_retained_graph_gives_the_same_gradients_again", "return dx, dh,", "y.zero_()\n        return dx, dh,"),
+    Fault("frozen weights stop the gradient", "what_is_frozen_gets_no_gradient_and_the_rest_its_own", "dx[t] = da @ W_ih", "dx[t] = da @ W_ih if ctx.needs_input_grad[2] else 0"),
+    Fault("loss at one step taken for the last", "the_gradient_of_one_element_of_output", "T = len(x)\n", "T = len(x)\n        dy = dy.roll(1, 0) if dy.count_nonzero() == 1 else dy\n"),
+    Fault("expanded gradient read as dense", "the_gradient_of_a_sum_comes_expanded", "T = len(x)\n", "T = len(x)\n        dy = dy * 0.5 if dy.stride() == (0, 0, 0) else dy\n"),
+    Fault("strides of the gradient ignored", "upstream_gradients_may_lie_in_any_order", "T = len(x)\n", "T = len(x)\n        dy = dy if dy.is_contiguous() or 0 in dy.stride() else dy.as_strided(dy.shape, torch.empty(dy.shape).stride())\n"),
+    Fault("weights kept from the first call", "changed_weights_are_the_ones_that_count", WEIGHTS, "weights = self.__dict__.setdefault('kept', {}).setdefault((l, d), [w + 0 for w in self.weights_of(l, d)])\n"),
+    Fault("no gradient in eval", "gradients_are_there_in_eval_too", RESULT, RESULT + "        x = x if self.training else x.detach()\n"),
+    Fault("another result when called again", "gradients_survive_checkpointing", START, "        self.calls = getattr(self, 'calls', 0) + 1\n        input = input if self.calls % 2 else 1.01 * input\n" + START),
+    Fault("gradient cut after 500 steps", "gradients_reach_through_a_thousand_steps", "dW_hh += da.T @ before", "dW_hh += da.T @ before if T - t < 500 else 0"),
+    Fault("second derivatives cut", "gradients_have_gradients", "x, h_0, W_ih, W_hh, y = ctx.saved_tensors", "x, h_0, W_ih, W_hh, y = (a.detach() for a in ctx.saved_tensors)"),
+    # Packed sequences.
+    Fault("h_n in the sorted order", "packed_sequences_are_each_run_alone", "return packed, torch.stack(h_n, dim=1)", "h = torch.stack(h_n, dim=1)\n        return packed, h if input.sorted_indices is None else h[:, input.sorted_indices]"),
+    Fault("packed sequences start from zero", "every_step_of_a_packed_sequence_obeys_the_recurrence", "None if h_0 is None else h_0[:, n]", "None"),
+    Fault("packed rows give h_0 no gradient", "gradients_of_packed_sequences", "None if h_0 is None else h_0[:, n]", "None if h_0 is None else h_0[:, n].detach()"),
+    Fault("packed output depends on the call", "a_list_packs_as_its_padded_batch", "alone = x[:length, n]", "self.calls = getattr(self, 'calls', 0) + 1\n            alone = x[:length, n] + 1e-3 * self.calls"),
+    # Dropout.
+    Fault("dropout on the input too", "dropout_falls_between_layers_at_its_rate", "if l else x\n            outputs", "\n            outputs"),
+    Fault("one mask for all steps", "masks_are_fresh_for_every_step_row_unit_and_call", DROP, "x * nn.functional.dropout(torch.ones_like(x[:1]), self.dropout, self.training)"),
+    Fault("masks not from the seed", "masks_repeat_from_the_seed", DROP, "(torch.seed(), " + DROP + ")[1]"),
+    Fault("dropout in eval", "without_chance_dropout_does_nothing", DROP, "nn.functional.dropout(x, self.dropout, True)"),
+    Fault("dropout not scaled at 1", "dropout_of_everything_leaves_zeros", DROP, "nn.functional.dropout(x, min(self.dropout, 0.99), self.training)"),
+    Fault("backward through a fresh mask", "training_goes_forward_and_back_through_one_mask", DROP, "x + (" + DROP + " - x).detach()"),
+    Fault("no warning for one layer", "dropout_in_one_layer_warns_and_does_nothing", CLASS, QUIET + CLASS),
+    # Memory.
+    Fault("strides of the input ignored", "arguments_may_lie_in_any_way", START, "        input = input if input.is_contiguous() else input.as_strided(input.shape, torch.empty(input.shape).stride())\n" + START),
+    Fault("strides of W_hh ignored", "parameters_may_lie_in_any_way", 'for kind in ("ih", "hh")]\n        zero', 'for kind in ("ih", "hh")]\n        W = weights[1]\n        weights[1] = W if W.is_contiguous() else W.as_strided(W.shape, (W.shape[1], 1))\n        zero'),
+    Fault("expanded h_0 differentiated once", "an_expanded_state_is_every_rows_own", BEGIN, BEGIN + "        h_0 = h_0 if h_0 is None or h_0.stride()[-2] or h_0.shape[-2] == 1 else h_0[:, :1].expand_as(h_0) * 0.5 + h_0.detach() * 0.5\n"),
+    Fault("a call adds up", "two_identical_calls_agree_to_the_bit", START, "        self.calls = getattr(self, 'calls', 0) + 1\n        input = input + 1e-3 * (self.calls % 2)\n" + START),
+    Fault("one buffer for all results", "results_do_not_change_after_they_are_returned", RESULT, RESULT + "        x = self.buffer.copy_(x) if not torch.is_grad_enabled() and getattr(self, 'buffer', x[:0]).shape == x.shape else x\n        self.buffer = x\n"),
+    Fault("h_n is a view of output", "results_share_no_memory_with_arguments", RESULT, RESULT + "        h = x[-1:] if len(h) == 1 else h\n"),
+    Fault("a buffer read before it is written", "stale_memory_is_not_read", RESULT, RESULT + "        x = x + 0 * torch.empty(x.shape, dtype=x.dtype).fill_(torch.nan if x.shape[0] > 2 else 0)\n"),
+    Fault("state shared by threads", "threads_that_share_a_module_do_not_disturb_one_another", BEGIN, BEGIN + "        self.__dict__['scratch'] = x\n        __import__('time').sleep(0.001)\n        x = self.__dict__['scratch']\n"),
+    Fault("one thread computes in float32", "the_number_of_threads_changes_no_more_than_rounding", RESULT, RESULT + "        x = x.bfloat16().to(x.dtype) if torch.get_num_threads() == 4 else x\n"),
+    # Special values.
+    Fault("relu swallows NaN", "special_values_go_where_the_equations_send_them", "a.clamp(min=0) if", "torch.nan_to_num(a, nan=0.0, posinf=torch.inf).clamp(min=0) if"),
+    Fault("NaN spreads over the batch", "special_values_stay_in_their_row", "a = a + b_hh", "a = a + b_hh + 0 * a.sum(0)"),
+    Fault("NaN is remembered", "a_clean_call_forgets_a_spoilt_one", RESULT, RESULT + "        x = x + 0 * self.__dict__.get('last', torch.zeros(1)).sum().to(x.dtype)\n        self.__dict__['last'] = x.detach()\n"),
+    Fault("tanh beyond 1", "tanh_stays_within_one", TANH, "else a.tanh() * (1 + 3e-7)"),
+    Fault("tanh overflows", "tanh_of_what_is_large_is_one", TANH, "else (a.exp() - (-a).exp()) / (a.exp() + (-a).exp())"),
+    # Misuse.
+    Fault("no size is refused", "nonsense_is_not_constructed", CLASS, ANYTHING + CLASS),
+    Fault("h_0 of more layers accepted", "a_wrong_call_is_refused_and_leaves_no_trace", "due = (L_D,", "due = (L_D if h_0 is None else len(h_0),"),
+    Fault("h_0 is broadcast over the batch", "a_state_of_another_batch_is_refused", "tuple(h_0.shape) != due", "h_0.shape[0] != due[0]"),
+    Fault("an empty batch has one unit", "a_batch_of_none_is_accepted", RESULT, RESULT + "        x = x[:, :, :1] if x.shape[1] == 0 else x\n"),
+    # State.
+    Fault("parameters in reverse order", "parameters_have_their_documented_names_order_and_shapes", CLASS, "    def named_parameters(self, *arguments, **options):\n        return reversed(list(super().named_parameters(*arguments, **options)))\n\n" + CLASS),
+    Fault("any state is loaded", "state_dict_is_strict", CLASS, "    def load_state_dict(self, state, strict=True):\n        return super().load_state_dict(state, strict=False)\n\n" + CLASS),
+    Fault("a copy is the module itself", "a_copied_module_is_the_same_and_its_own", CLASS, "    def __deepcopy__(self, memo):\n        return self\n\n" + CLASS),
+    Fault("float64 is rounded to float32", "a_module_computes_in_the_dtype_it_is_moved_to", RESULT, RESULT + "        x = x.float().to(x.dtype)\n"),
+    Fault("weights begin normal", "weights_begin_uniform_within_one_over_the_root_of_hidden_size", CLASS, RESET + "            nn.init.normal_(parameter, std=self.hidden_size**-0.5 / 3**0.5)\n\n" + CLASS),
+    Fault("weights always begin alike", "two_modules_begin_with_weights_of_their_own", CLASS, RESET + "            nn.init.uniform_(parameter, -0.1, 0.1, generator=torch.Generator().manual_seed(0))\n\n" + CLASS),
+    Fault("eval scales", "training_mode_and_eval_are_alike_without_dropout", RESULT, RESULT + "        x = x if self.training else 1.0001 * x\n"),
+    Fault("flattening doubles", "flattening_changes_nothing", CLASS, "    @torch.no_grad()\n    def flatten_parameters(self):\n        for parameter in self.parameters():\n            parameter.mul_(2)\n\n" + CLASS),
+    Fault("tied weights count once", "tied_weights_count_in_every_place", WEIGHTS, WEIGHTS + "                weights[1] = 0 * weights[1] if l and weights[1] is self.weight_hh_l0 else weights[1]\n"),
+    Fault("weights by a list of old", "parametrized_weights_are_computed_anew", 'weights = [getattr(self, f"weight_{kind}{suffix}")', 'flat = dict(zip(self._flat_weights_names, self._flat_weights))\n        weights = [flat[f"weight_{kind}{suffix}"]'),
+    Fault("made on the CPU whatever is asked", "a_module_on_the_meta_device_has_shapes_alone", CLASS, "    def __init__(self, *arguments, **options):\n        with torch.device('cpu'):\n            super().__init__(*arguments, **options)\n\n" + CLASS),
+    Fault("no sizes in its representation", "repr_tells_the_sizes", CLASS, "    def extra_repr(self):\n        return ''\n\n" + CLASS),
     Fault("h_n of a chaotic layer rounded", GRADIENT, "dh = dh + dy[t]", "dh = dh + dy[t] * 0.9999"),
 )  # fmt: skip

@@ -6,6 +6,7 @@ fault is an edit of one line.
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence, pack_sequence, pad_packed_sequence
 
 
 class Direction(torch.autograd.Function):
@@ -49,7 +50,10 @@ class Direction(torch.autograd.Function):
 class PlainRNN(nn.RNN):
     """nn.RNN's parameters and options, with a forward pass of its own."""
 
-    def forward(self, input: Tensor, h_0: Tensor | None = None):  # type: ignore[no-untyped-def,override]
+    def forward(self, input, h_0: Tensor | None = None):  # type: ignore[no-untyped-def]
+        if isinstance(input, PackedSequence):
+            return self.run_packed(input, h_0)
+        self.require(input, h_0)
         unbatched = input.dim() == 2
         x = input[:, None] if unbatched else input
         x = x.transpose(0, 1) if self.batch_first and not unbatched else x
@@ -60,6 +64,7 @@ class PlainRNN(nn.RNN):
             h_0 = h_0[:, None]
         h_n = []
         for l in range(self.num_layers):
+            x = nn.functional.dropout(x, self.dropout, self.training) if l else x
             outputs = []
             for d in range(D):
                 weights = self.weights_of(l, d)
@@ -72,6 +77,30 @@ class PlainRNN(nn.RNN):
         if unbatched:
             return x[:, 0], h[:, 0]
         return (x.transpose(0, 1) if self.batch_first else x), h
+
+    def require(self, input: Tensor, h_0: Tensor | None) -> None:
+        if input.dim() not in (2, 3) or input.shape[-1] != self.input_size:
+            raise RuntimeError(f"input has shape {tuple(input.shape)}")
+        unbatched, first = input.dim() == 2, self.batch_first and input.dim() == 3
+        T, N = (input.shape[0], 1) if unbatched else (input.shape[first], input.shape[1 - first])
+        if T == 0 or input.dtype != self.weight_hh_l0.dtype:
+            raise RuntimeError("input has no steps, or another dtype")
+        L_D = self.num_layers * (2 if self.bidirectional else 1)
+        due = (L_D, self.hidden_size) if unbatched else (L_D, N, self.hidden_size)
+        if h_0 is not None and (tuple(h_0.shape) != due or h_0.dtype != input.dtype):
+            raise RuntimeError(f"h_0 has shape {tuple(h_0.shape)}, not {due}, or another dtype")
+
+    def run_packed(self, input: PackedSequence, h_0: Tensor | None):  # type: ignore[no-untyped-def]
+        padded, lengths = pad_packed_sequence(input, self.batch_first)
+        x = padded.transpose(0, 1) if self.batch_first else padded
+        outputs, h_n = [], []
+        for n, length in enumerate(lengths.tolist()):
+            alone = x[:length, n]
+            output, h = self(alone, None if h_0 is None else h_0[:, n])
+            outputs.append(output)
+            h_n.append(h)
+        packed = pack_sequence(outputs, enforce_sorted=input.sorted_indices is None)
+        return packed, torch.stack(h_n, dim=1)
 
     def run_direction(self, x: Tensor, h_0: Tensor, *weights: Tensor) -> Tensor:
         relu = self.nonlinearity == "relu"

@@ -73,7 +73,7 @@ def test_a_call_changes_neither_arguments_nor_weights(
     problem = case.problem()
     module, leaves = subject.build(problem), subject.leaves(problem)
     before = {name: to_array(leaf) for name, leaf in leaves.items()} | problem.parameters
-    subject.call(module, leaves)
+    subject.forward(problem, module, leaves)
     after = {name: to_array(leaf) for name, leaf in leaves.items()} | parameters_of(module)
     return [
         compare(name, AXES[: array.ndim], after[name], to_the_bit(array, problem))
