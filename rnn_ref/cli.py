@@ -1,4 +1,4 @@
-"""The command line: `rnn-ref verify`, `rnn-ref record` and `rnn-ref compare`."""
+"""The command line: `rnn-ref verify`, `record`, `compare` and `matrix`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 
@@ -67,6 +67,16 @@ def parser() -> Parser:
     compare.add_argument("old", metavar="OLD")
     compare.add_argument("new", metavar="NEW")
     compare.add_argument("--json", metavar="FILE", help="write what was found to FILE")
+    matrix = commands.add_parser(
+        "matrix",
+        help="judge torch.nn.RNN in every way of running it",
+        epilog="Exit status: 0 all conform, known deviations apart; 1 some do not; 2 unusable.",
+    )
+    matrix.add_argument(
+        "--way", action="append", metavar="NAME", help="this way; may be given more than once"
+    )
+    matrix.add_argument("--profile", **{**OPTIONS["profile"], "default": "smoke"})
+    matrix.add_argument("--json", metavar="FILE", help="write what was found to FILE")
     return top
 
 
@@ -81,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.command == "verify":
             return verify(options, to_pytest)
-        return record(options) if options.command == "record" else compare(options)
+        return {"record": record, "compare": compare, "matrix": matrix}[options.command](options)
     except (Unusable, OtherArrays) as error:
         print(f"rnn-ref: {error}", file=sys.stderr)
         return 2
@@ -146,14 +156,37 @@ def compare(options: argparse.Namespace) -> int:
     old, new = read_record(options.old), read_record(options.new)
     found = compare_records(old, new)
     if options.json is not None:
-        require_no_record(options.json)
-        try:
-            text = json.dumps(as_dict(found), indent=1, allow_nan=False) + "\n"
-            Path(options.json).write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise Unusable(f"{options.json!r} can't be written: {error.strerror}") from error
+        write_json(options.json, as_dict(found))
     show(line + "\n" for line in comparison_lines(found, old.header, new.header))
     return int(found.verdict == "worse")
+
+
+def matrix(options: argparse.Namespace) -> int:
+    """Judge the ways, and show each as it is done."""
+    from rnn_ref.matrix import Judged, judge, lines
+    from rnn_ref.ways import WAYS
+
+    names = options.way or list(WAYS)
+    if unknown := [name for name in names if name not in WAYS]:
+        raise Unusable(f"way: expected one of {'; '.join(WAYS)}, came {unknown[0]!r}")
+    judged: list[Judged] = []
+    for each in judge(names, options.profile):
+        judged.append(each)
+        print(f"{len(judged)} of {len(names)}: {each.name}", file=sys.stderr)
+    show(line + "\n" for line in lines(judged))
+    if options.json is not None:
+        write_json(options.json, {each.name: each.found for each in judged})
+    return int(not all(each.found and each.found["conforms"] for each in judged))
+
+
+def write_json(file: str, found: Any) -> None:
+    """Write what was found; raise Unusable where that can't be, or would be over a record."""
+    require_no_record(file)
+    try:
+        text = json.dumps(found, indent=1, allow_nan=False) + "\n"
+        Path(file).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise Unusable(f"{file!r} can't be written: {error.strerror}") from error
 
 
 def show(lines: Iterable[str]) -> None:
