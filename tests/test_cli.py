@@ -226,7 +226,7 @@ def test_a_subject_that_ends_the_process_does_not_pass(folder: Path) -> None:
 
 def test_a_right_subject_ends_in_status_0_and_a_table(folder: Path) -> None:
     """The table has a row for each property, and the last line the verdict; no line is too long."""
-    options = ["--subject", "subjects:Right", "-k", "setup or step or h_n_is"]
+    options = ["--subject", "subjects:Right", "-k", "setup or every_step_obeys or h_n_is"]
     done = verify(folder, *options, COLUMNS="80")
     assert done.returncode == 0
     *lines, last = done.stdout.rstrip().splitlines()
@@ -264,7 +264,14 @@ def test_a_failure_replays_from_its_line(folder: Path) -> None:
 
 def test_json_says_what_the_table_says(folder: Path, verify_here: Here) -> None:
     """The file has verdict, environment, seed, and each property with its counts and message."""
-    options = ["--subject", "subjects:DirectionsSwapped", "-k", "step", "--json", "found.json"]
+    options = [
+        "--subject",
+        "subjects:DirectionsSwapped",
+        "-k",
+        "every_step_obeys",
+        "--json",
+        "found.json",
+    ]
     verify_here(*options)
     found = json.loads((folder / "found.json").read_text(encoding="utf-8"))
     assert found["conforms"] is False
@@ -299,7 +306,9 @@ def test_what_follows_two_dashes_is_pytests(folder: Path) -> None:
 def test_sixteen_bit_dtypes_are_judged_by_their_own_model(verify_here: Here, dtype: str) -> None:
     """A line of a 16-bit dtype is judged, outputs and gradients, and torch conforms."""
     line = f"tanh L2 D2 bias T5 N3 I4 H6 {dtype} weights=torch input=normal h_0 seed=81"
-    done = verify_here("--case", line, "-k", "bounds or step or states")
+    done = verify_here(
+        "--case", line, "-k", "within_their_bounds or every_step_obeys or from_the_states"
+    )
     assert done.returncode == 0, done.stdout
     assert f"cpu, {dtype}: conforms. 4 properties" in done.stdout
 
