@@ -12,10 +12,11 @@ import pytest
 from hypothesis import Phase
 
 from rnn_ref.case import Case
+from rnn_ref.corpus import OtherArrays
 from rnn_ref.domain import STRUCTURES, Domain, outside, restrict
 from rnn_ref.judge import Comparison, verdict
 from rnn_ref.ledger import Deviation
-from rnn_ref.record import Record, parse, totals
+from rnn_ref.record import Record, Unusable, parse, totals
 from rnn_ref.regression import compare_records
 from rnn_ref.report import command, comparison_lines
 from rnn_ref.strategies import cases
@@ -178,9 +179,12 @@ class Examination:
         old = self.baseline
         if old is None or self.case is not None:
             pytest.skip("a baseline is compared with on all of the corpus")
-        recording = recorder(self.subject, old.header["dtypes"], self.without)
-        new = parse("this run", list(recording.lines([])))
-        found = compare_records(old, new)
+        try:
+            recording = recorder(self.subject, old.header["dtypes"], self.without)
+            new = parse("this run", list(recording.lines([])))
+            found = compare_records(old, new)
+        except (Unusable, OtherArrays) as error:
+            pytest.fail(f"baseline: {error}", pytrace=False)
         self.record({"examples": found.cases} | totals(new))
         if found.verdict == "worse":
             pytest.fail("\n".join(comparison_lines(found, old.header, new.header)), pytrace=False)
