@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib.util
 import json
 import os
 import subprocess
@@ -17,6 +18,7 @@ import pytest
 
 from rnn_ref.case import Case
 from rnn_ref.corpus import OtherArrays
+from rnn_ref.isolation import Trail
 from rnn_ref.plugin import OPTIONS
 from rnn_ref.record import Unusable, read_record, require_no_record
 from rnn_ref.regression import as_dict, compare_records
@@ -45,6 +47,13 @@ def parser() -> Parser:
     )
     for name, described in OPTIONS.items():
         verify.add_argument(f"--{name}", **described)
+    verify.add_argument(
+        "-n",
+        type=int,
+        metavar="N",
+        help="run in N processes, which are replaced when the subject ends them; 0: in this one"
+        " (default: 1 where pytest-xdist is installed)",
+    )
     verify.add_argument("-x", action="store_true", help="stop at the first failure")
     verify.add_argument("-k", metavar="EXPRESSION", help="judge only properties whose name matches")
     record = commands.add_parser(
@@ -213,17 +222,23 @@ def verify(options: argparse.Namespace, to_pytest: Sequence[str]) -> int:
             command += [] if one is None else [f"--rnn-{name}={one}"]
     command += ["-x"] * options.x
     command += [] if options.k is None else ["-k", options.k]
+    number = processes(options.n)
+    distributed = [f"-n{number}", "--maxschedchunk=1", "--max-worker-restart=1000"]
+    command += distributed if number else []
     with tempfile.TemporaryDirectory() as scratch:
-        environment = {**ENVIRONMENT, "HYPOTHESIS_STORAGE_DIRECTORY": scratch, **os.environ}
+        environment = ENVIRONMENT | {"HYPOTHESIS_STORAGE_DIRECTORY": scratch}
+        if number > 1:
+            environment["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // number))
+        environment |= os.environ
         environment.pop("PYTEST_ADDOPTS", None)  # meant for the caller's own tests
-        report = Path(scratch) / "finished.xml"  # pytest writes it last
-        command.append(f"--junit-xml={report}")
+        command.append(f"--rnn-trail={scratch}")
         try:
             status = subprocess.call([*command, *to_pytest], env=environment)
         except KeyboardInterrupt:
             status = pytest.ExitCode.INTERRUPTED
-        if status == 0 and not report.exists():
-            print("rnn-ref: the subject ended the run before it was finished", file=sys.stderr)
+        trail = Trail(Path(scratch))
+        if (ended := trail.ended()) and not (trail.folder / "finished").exists():
+            print(f"\nrnn-ref: {ended[1]}", file=sys.stderr)
             return 1
     if status == pytest.ExitCode.NO_TESTS_COLLECTED:
         which = "" if options.k is None else f" with -k {options.k!r}"
@@ -231,6 +246,18 @@ def verify(options: argparse.Namespace, to_pytest: Sequence[str]) -> int:
     if status < 0:
         print(f"rnn-ref: the subject ended the run by signal {-status}", file=sys.stderr)
     return EXIT_STATUS.get(status, status) if status >= 0 else 1
+
+
+def processes(number: int | None) -> int:
+    """In how many processes of their own the properties run; raise Unusable if they can't."""
+    there = importlib.util.find_spec("xdist") is not None
+    if number and not there:
+        raise Unusable("-n: pytest-xdist is not installed (it comes with rnn_ref[isolated])")
+    if number is None:
+        number = int(there)
+    if number < 0:
+        raise Unusable(f"-n: expected 0 or more processes, came {number}")
+    return number
 
 
 ENVIRONMENT = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import hypothesis
@@ -14,6 +14,7 @@ from hypothesis import Phase
 from rnn_ref.case import Case
 from rnn_ref.corpus import OtherArrays
 from rnn_ref.domain import STRUCTURES, Domain, outside, restrict
+from rnn_ref.isolation import RAN_OUT, Trail, is_out_of_memory
 from rnn_ref.judge import Comparison, verdict
 from rnn_ref.ledger import Deviation
 from rnn_ref.record import Record, Unusable, parse, totals
@@ -21,6 +22,7 @@ from rnn_ref.regression import compare_records
 from rnn_ref.report import command, comparison_lines
 from rnn_ref.strategies import cases
 from rnn_ref.subject import Subject, SubjectFault
+from rnn_ref.surroundings import kept
 
 KNOWN = "known deviation: "
 """How the message of a property begins of which a deviation is known."""
@@ -116,6 +118,7 @@ class Examination:
     baseline: Record | None = None
     deviations: Sequence[Deviation] = ()
     record: Callable[[dict[str, Any]], None] = lambda found: None
+    trail: Trail | None = None
 
     def examine(self, held: Property, structure: str) -> None:
         """Hold a claim to the cases of a domain, or to the one given; fail or skip the test."""
@@ -181,6 +184,13 @@ class Examination:
             pytest.skip("a baseline is compared with on all of the corpus")
         try:
             recording = recorder(self.subject, old.header["dtypes"], self.without)
+
+            def measure(case: Case) -> dict[str, Any]:
+                if self.trail:
+                    self.trail.begin(f"case: {case}")
+                return recording.measure(case)
+
+            recording = replace(recording, measure=measure)
             new = parse("this run", list(recording.lines([])))
             found = compare_records(old, new)
         except (Unusable, OtherArrays) as error:
@@ -232,9 +242,14 @@ class Examination:
 
     def hold(self, claim: Claim, case: Case, tally: Tally) -> float:
         """The worst ratio of the claim's comparisons for one case; a Violation if it fails."""
+        if self.trail:
+            self.trail.begin(self.message(claim, case, ""))
         try:
-            comparisons = claim(case, self.subject)
-        except SubjectFault as fault:
+            with kept():
+                comparisons = claim(case, self.subject)
+        except (SubjectFault, MemoryError) as fault:
+            if self.trail and is_out_of_memory(fault):
+                self.trail.give_up(f"{RAN_OUT}: {fault}")
             raise Violation(self.message(claim, case, str(fault))) from fault
         tally.add(case, comparisons)
         if said := verdict(comparisons):
@@ -247,4 +262,4 @@ class Examination:
             "verify", "-k", claim.__name__, "--case", str(case),
             subject=self.subject.name, device=self.subject.device,
         )  # fmt: skip
-        return f"{said}\ncase: {case}\nreplay: {again}"
+        return f"{said}\ncase: {case}\nreplay: {again}".strip()

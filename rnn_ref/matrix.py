@@ -15,7 +15,7 @@ from rnn_ref.ways import WAYS, Way
 
 GROUPS = (
     "setup", "bounds", "results", "laws", "gradients", "packed", "dropout", "memory", "values",
-    "errors", "state",
+    "errors", "state", "process",
 )  # fmt: skip
 
 

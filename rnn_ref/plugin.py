@@ -6,12 +6,17 @@ imports neither torch nor Hypothesis until a property is collected.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import secrets
+import shutil
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +25,8 @@ import pytest
 from rnn_ref.case import Case
 from rnn_ref.corpus import read_corpus
 from rnn_ref.domain import CAPABILITIES
+from rnn_ref.environment import environment
+from rnn_ref.isolation import PATIENCE, Trail, cost, limit_memory
 from rnn_ref.record import Record, Unusable, read_record, require_corpus, require_no_record
 from rnn_ref.report import Row, Run, as_json, closing_line, table
 
@@ -32,6 +39,9 @@ SETUP = "test_setup_"
 
 BASELINE = "test_accuracy_is_no_worse_than_the_baseline"
 """The property that needs a record to compare with."""
+
+LOADING = "loading"
+"""Where a process is, by its note on the trail, while it loads the subject."""
 
 REPORTED = "rnn_ref"
 """The name under which a test's report carries what was found of a property."""
@@ -74,6 +84,12 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "metavar": "FILE",
         "help": "known deviations of a subject of yours, a TOML file like rnn_ref/deviations.toml",
     },
+    "timeout": {
+        "type": float,
+        "default": 20.0,
+        "metavar": "SECONDS",
+        "help": "end a process in which an example takes longer (default: 20)",
+    },
     "json": {"metavar": "FILE", "help": "write what was found, with the environment, to FILE"},
 }
 """The options of a run: pytest has them with the prefix --rnn-, `rnn-ref verify` without."""
@@ -84,6 +100,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("rnn_ref", "parity with torch.nn.RNN")
     for name, described in OPTIONS.items():
         group.addoption(f"--rnn-{name}", **described)
+    group.addoption("--rnn-trail", help=argparse.SUPPRESS)  # the folder: see isolation.py
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -94,11 +111,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture
-def rnn_examination(request: pytest.FixtureRequest) -> Examination:
+def rnn_examination(request: pytest.FixtureRequest) -> Iterator[Examination]:
     """What a property is examined with; what comes of it goes into the test's report."""
     verification: Any = request.config.pluginmanager.get_plugin("rnn_ref.verification")
-    examination: Examination = verification.examination
-    return replace(examination, record=dict(request.node.user_properties)[REPORTED].update)
+    record = dict(request.node.user_properties)[REPORTED].update
+    with verification.at(request.node.nodeid) as trail:
+        yield replace(verification.examination, record=record, trail=trail)
 
 
 def is_property(item: pytest.Item) -> bool:
@@ -113,10 +131,33 @@ class Verification:
         self.config = config
         self.rows: dict[str, Row] = {}
         self.started = time.monotonic()
+        self.last_words: dict[str, str] = {}
+        self.lost = 0.0
+        self.announced = False
+        self.order: list[str] = []
 
     def option(self, name: str) -> Any:
         """The value of --rnn-{name}."""
         return self.config.getoption(f"rnn_{name}")
+
+    @cached_property
+    def trail(self) -> Trail:
+        """What the processes of this run leave for each other."""
+        given = self.option("trail")
+        folder = Path(given or tempfile.mkdtemp(prefix="rnn_ref-"))
+        if given is None:
+            self.config.add_cleanup(partial(shutil.rmtree, folder, ignore_errors=True))
+        process = getattr(self.config, "workerinput", {}).get("workerid", "alone")
+        return Trail(folder, process, self.option("timeout"))
+
+    @contextmanager
+    def at(self, place: str) -> Iterator[Trail | None]:
+        """The trail, on which it is noted where this process is, if another one may read it."""
+        if self.option("trail") is None:
+            yield None
+            return
+        with self.trail.at(place):
+            yield self.trail
 
     @cached_property
     def case(self) -> Case | None:
@@ -150,9 +191,12 @@ class Verification:
 
         run = self.run
         try:
-            subject = load(run.subject, run.device)
+            with self.at(LOADING):
+                subject = load(run.subject, run.device)
         except CannotLoad as error:
             raise pytest.UsageError(str(error)) from error
+        if self.option("trail") is not None and run.device == "cpu":
+            limit_memory()
         return Examination(
             subject=subject,
             dtypes=tuple(run.dtypes),
@@ -197,8 +241,28 @@ class Verification:
             raise pytest.UsageError(f"baseline: {file} has no case of {', '.join(dtypes)}")
         return found
 
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionstart(self) -> None:
+        """Give the workers of pytest-xdist, if it is to start some, a trail."""
+        distributed: Any = self.config.pluginmanager.get_plugin("dsession")
+        if distributed and self.config.getoption("numprocesses"):
+            self.config.option.rnn_trail = str(self.trail.folder)
+            if self.config.option.verbose < -1:
+                distributed.terminal = None  # it would tell of workers that come and go
+                self.config.pluginmanager.unregister(name="terminaldistreporter")
+
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Make ready; a worker leaves it to the controller to say why that can't be."""
+        try:
+            self.make_ready(items)
+        except pytest.UsageError as error:
+            if not hasattr(self.config, "workerinput"):
+                raise
+            self.trail.say("refused", str(error))
+            items.clear()
+
+    def make_ready(self, items: list[pytest.Item]) -> None:
         """Put the set-up property first, and load the subject, if any property is to run."""
         if self.option("baseline") is None:
             items[:] = [item for item in items if item.name != BASELINE]
@@ -209,13 +273,58 @@ class Verification:
         items.sort(key=lambda item: not (is_property(item) and item.name.startswith(SETUP)))
         self.check_json()
         subject, run = self.examination.subject, self.run
+        self.trail.say("environment", json.dumps(environment(run.device)))
+        what = f"{run.profile} profile" if run.case is None else f"case {run.case}"
+        self.trail.say(
+            "judging",
+            f"judging {subject.name} on {run.device}, {' '.join(run.dtypes)}; {what};"
+            f" --seed {run.seed}",
+        )
+        self.announce()
+
+    def announce(self) -> None:
+        """Print, once, what is judged."""
         reporter = self.config.pluginmanager.get_plugin("terminalreporter")
-        if reporter:
-            what = f"{run.profile} profile" if run.case is None else f"case {run.case}"
-            reporter.write_line(
-                f"judging {subject.name} on {run.device}, {' '.join(run.dtypes)}; {what};"
-                f" --seed {run.seed}"
-            )
+        said = self.trail.said("judging")
+        if reporter and said and not self.announced:
+            self.announced = True
+            reporter.write_line(said)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
+        """Say what a worker of pytest-xdist has to say, now that it is ready or can't be."""
+        if refused := self.trail.said("refused"):
+            raise pytest.UsageError(refused)
+        self.order = ids
+        self.announce()
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any, error: object | None) -> None:
+        """Read what a worker that the subject ended was at."""
+        if not error or self.option("trail") is None:
+            return
+        place, said = self.trail.ended(node.gateway.id) or ("", "")
+        if place == LOADING:
+            raise pytest.UsageError(f"subject: while {self.option('subject')} was loaded, {said}")
+        self.last_words[place] = said
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_handlecrashitem(self, crashitem: str, report: pytest.TestReport) -> None:
+        """Make of a process that the subject ended a failure of the property that it was at."""
+        said = self.last_words.pop(crashitem, "")
+        if not said:
+            return
+        file, _, name = crashitem.partition("::")
+        report.when, report.longrepr, report.location = "call", said, (file, None, name)
+        mark = {"name": name, "group": Path(file).stem.removeprefix("test_")}
+        report.user_properties.append((REPORTED, mark))
+        self.lost += cost(said, self.trail.timeout)
+        if self.lost >= PATIENCE:
+            self.trail.say("stop", "the subject has ended too many processes")
+        failures = 1 + sum(row.verdict == "FAILS" for row in self.rows.values())
+        if failures == self.config.getoption("maxfail"):
+            distributed: Any = self.config.pluginmanager.get_plugin("dsession")
+            distributed.shouldstop = f"stopping after {failures} failures"
 
     def check_json(self) -> None:
         """A UsageError if the file that is to be written can't be."""
@@ -235,9 +344,10 @@ class Verification:
             return
         group = item.path.stem.removeprefix("test_")
         item.user_properties.append((REPORTED, {"name": item.name, "group": group}))
-        if any(row.verdict == "FAILS" and row.name.startswith(SETUP) for row in self.rows.values()):
-            pytest.skip("the set-up property fails: see to the wiring first")
+        if reason := self.trail.said("stop"):
+            pytest.skip(reason)
 
+    @pytest.hookimpl(trylast=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep a property's report as a row of the table."""
         found: Any = dict(report.user_properties).get(REPORTED)
@@ -251,13 +361,24 @@ class Verification:
         if message.startswith("known deviation: ") and verdict != "FAILS":
             verdict = "known"
         self.rows[report.nodeid] = Row(**{**found, "verdict": verdict, "message": message})
+        if verdict == "FAILS" and found["name"].startswith(SETUP):
+            self.trail.say("stop", "the set-up property fails: see to the wiring first")
+        if hasattr(report, "node"):
+            del report.node  # else pytest puts a line on the worker above the message
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
-        """A run whose properties were all passed over is as one without tests."""
-        judged = any(row.verdict != "not judged" for row in self.rows.values())
-        if self.rows and not judged and exitstatus == pytest.ExitCode.OK:
+        """A run whose properties were all passed over is as one without tests.
+
+        And one that stops at a failure (-x) fails, where pytest-xdist calls it interrupted.
+        """
+        verdicts = [row.verdict for row in self.rows.values()]
+        if verdicts and set(verdicts) == {"not judged"} and exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
+        limit = self.config.getoption("maxfail")
+        interrupted = exitstatus == pytest.ExitCode.INTERRUPTED
+        if interrupted and limit and verdicts.count("FAILS") >= limit:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     @pytest.hookimpl(trylast=True)
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
@@ -267,18 +388,26 @@ class Verification:
 
     def pytest_unconfigure(self) -> None:
         """Close with the table, where pytest is told to print no last line of its own."""
+        if self.option("trail") is not None:
+            self.trail.close()
+            if not hasattr(self.config, "workerinput"):
+                self.trail.say("finished", "")
         reporter = self.config.pluginmanager.get_plugin("terminalreporter")
         if self.rows and reporter and self.config.option.verbose < -1:
             self.close(reporter)
 
     def close(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print the table and the closing line, and write the JSON file."""
-        rows, seconds = list(self.rows.values()), time.monotonic() - self.started
+        order = [name for name in self.order if name in self.rows] or self.rows
+        rows, seconds = [self.rows[name] for name in order], time.monotonic() - self.started
+        where = json.loads(self.trail.said("environment"))
         terminalreporter.write_line("")
         for line in table(rows, self.config.get_terminal_writer().fullwidth):
             terminalreporter.write_line(line, red="FAILS" in line)
         terminalreporter.write_line("")
-        terminalreporter.write_line(closing_line(self.run, rows, seconds), bold=True)
+        terminalreporter.write_line(
+            closing_line(self.run, rows, seconds, where["torch"]), bold=True
+        )
         if self.option("json") is not None:
-            found = json.dumps(as_json(self.run, rows, seconds), indent=1, allow_nan=False)
+            found = json.dumps(as_json(self.run, rows, seconds, where), indent=1, allow_nan=False)
             Path(self.option("json")).write_text(found + "\n", encoding="utf-8")

@@ -8,9 +8,9 @@ import shlex
 import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
 from typing import Any
 
-from rnn_ref.environment import environment
 from rnn_ref.regression import Group, Regression
 
 
@@ -89,10 +89,8 @@ def conforms(rows: Sequence[Row]) -> bool:
     return "FAILS" not in verdicts and bool(verdicts & {"holds", "known"})
 
 
-def closing_line(run: Run, rows: Sequence[Row], seconds: float) -> str:
+def closing_line(run: Run, rows: Sequence[Row], seconds: float, torch: str) -> str:
     """The verdict in one line, such as `torch 2.13.0, cpu, float32: conforms. 32 properties...`."""
-    import torch
-
     subject = "" if run.subject == "torch.nn:RNN" else f"{run.subject}, "
     judged = [row for row in rows if row.verdict != "not judged"]
     failing = [row for row in judged if row.verdict == "FAILS"]
@@ -115,20 +113,20 @@ def closing_line(run: Run, rows: Sequence[Row], seconds: float) -> str:
     skipped = len(rows) - len(judged)
     if skipped:
         parts.insert(1, f"{skipped} not judged")
-    on = f"{subject}torch {torch.__version__}, {run.device}, {' '.join(run.dtypes)}"
+    on = f"{subject}torch {torch}, {run.device}, {' '.join(run.dtypes)}"
     return f"{on}: {verdict}. {', '.join(parts)}"
 
 
-def as_json(run: Run, rows: Sequence[Row], seconds: float) -> dict[str, Any]:
+def as_json(
+    run: Run, rows: Sequence[Row], seconds: float, environment: dict[str, Any]
+) -> dict[str, Any]:
     """What the table and the line say, for a program to read; an infinite `worst` is null."""
-    import hypothesis
-
     return {
         "schema": 1,
         "conforms": conforms(rows),
-        "summary": closing_line(run, rows, seconds),
+        "summary": closing_line(run, rows, seconds, environment["torch"]),
         "run": asdict(run),
-        "environment": {**environment(run.device), "hypothesis": hypothesis.__version__},
+        "environment": {**environment, "hypothesis": version("hypothesis")},
         "seconds": round(seconds, 1),
         "properties": [
             asdict(row) | {"worst": row.worst if math.isfinite(row.worst) else None} for row in rows

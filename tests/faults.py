@@ -38,6 +38,9 @@ class Fault(NamedTuple):
         return planted
 
 
+SETTINGS = "settings_of_the_process_are_left_as_they_were"
+DRAWS = "a_call_without_dropout_draws_nothing"
+
 ACTIVATE = "h = a.clamp(min=0) if relu else a.tanh()"
 TANH = "else a.tanh()"
 
@@ -220,5 +223,15 @@ FAULTS = (
     Fault("weights by a list of old", "parametrized_weights_are_computed_anew", 'weights = [getattr(self, f"weight_{kind}{suffix}")', 'flat = dict(zip(self._flat_weights_names, self._flat_weights))\n        weights = [flat[f"weight_{kind}{suffix}"]'),
     Fault("made on the CPU whatever is asked", "a_module_on_the_meta_device_has_shapes_alone", CLASS, "    def __init__(self, *arguments, **options):\n        with torch.device('cpu'):\n            super().__init__(*arguments, **options)\n\n" + CLASS),
     Fault("no sizes in its representation", "repr_tells_the_sizes", CLASS, "    def extra_repr(self):\n        return ''\n\n" + CLASS),
+    Fault("sets the default dtype", SETTINGS, RESULT, RESULT + "        torch.set_default_dtype(x.dtype)\n        torch.set_default_dtype(torch.float64)\n"),
+    Fault("leaves gradients off", SETTINGS, RESULT, RESULT + "        torch.set_grad_enabled(False)\n"),
+    Fault("takes one thread for all", SETTINGS, RESULT, RESULT + "        torch.set_num_threads(torch.get_num_threads() + 1)\n"),
+    Fault("flushes subnormals from now on", SETTINGS, RESULT, RESULT + "        torch.set_flush_denormal(True)\n"),
+    Fault("seeds torch", DRAWS, RESULT, RESULT + "        torch.manual_seed(0)\n"),
+    Fault("draws a mask for nothing", DRAWS, RESULT, RESULT + "        x = x * (torch.rand_like(x) < 2)\n"),
+    Fault("seeds Python", DRAWS, BEGIN, "        import random\n        random.seed(0)\n" + BEGIN),
+    Fault("seeds NumPy", DRAWS, BEGIN, "        import numpy\n        numpy.random.seed(0)\n" + BEGIN),
+    Fault("prints", "nothing_is_printed", RESULT, RESULT + "        print(x.shape)\n"),
+    Fault("writes below Python", "nothing_is_printed", RESULT, RESULT + "        __import__('os').write(1, b'step')\n"),
     Fault("h_n of a chaotic layer rounded", GRADIENT, "dh = dh + dy[t]", "dh = dh + dy[t] * 0.9999"),
 )  # fmt: skip

@@ -15,7 +15,9 @@ import pytest
 from rnn_ref import cli
 
 SUBJECTS = """
+import os
 import sys
+import time
 import numpy as np
 import torch
 from torch import nn
@@ -87,8 +89,28 @@ class Skips(nn.RNN):
 
 class Leaves(nn.RNN):
     def forward(self, input, h_0=None):
-        import os
-        os._exit(0)
+        if self.num_layers > 1 and not self.bidirectional:
+            os._exit(0)
+        return super().forward(input, h_0)
+
+class Aborts(nn.RNN):
+    def forward(self, input, h_0=None):
+        if self.num_layers > 1 and not self.bidirectional:
+            os.abort()
+        return super().forward(input, h_0)
+
+class Hangs(nn.RNN):
+    def forward(self, input, h_0=None):
+        while self.num_layers > 1 and not self.bidirectional:
+            time.sleep(1)
+        return super().forward(input, h_0)
+
+class Gathers(nn.RNN):
+    kept = []
+    def forward(self, input, h_0=None):
+        while self.num_layers > 1 and not self.bidirectional:
+            self.kept.append(torch.empty(10**8))
+        return super().forward(input, h_0)
 
 def not_a_module(*arguments, **options):
     return 3
@@ -104,6 +126,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (made / "subjects.py").write_text(SUBJECTS, encoding="utf-8")
     (made / "raises.py").write_text("raise ValueError('no such luck')\n", encoding="utf-8")
     (made / "leaves.py").write_text("import sys; sys.exit(0)\n", encoding="utf-8")
+    (made / "aborts.py").write_text("import os; os.abort()\n", encoding="utf-8")
     (made / "pytest.ini").write_text("[pytest]\npython_files = nothing_*.py\n", encoding="utf-8")
     return made
 
@@ -147,6 +170,7 @@ REFUSED = {
         "'nowhere/found.json' can't be written",
     ),
     "json is a folder": (["--json", "."], "can't be written"),
+    "negative processes": (["-n", "-1"], "-n: expected 0 or more processes, came -1"),
     "unknown option": (["--speed", "9"], "unrecognized arguments: --speed 9"),
 }
 
@@ -164,7 +188,7 @@ def verify_here(
         return int(pytest.main(command[3:]))
 
     def run(*options: str) -> Done:
-        arguments = ["verify", "--profile", "quick", "--seed", "1", *options]
+        arguments = ["verify", "--profile", "quick", "--seed", "1", "-n", "0", *options]
         try:
             status = cli.main(arguments)
         except SystemExit as exit:
@@ -217,11 +241,42 @@ def test_a_wrong_subject_ends_in_status_1_and_a_named_failure(verify_here: Here,
     assert "Traceback" not in done.stdout + done.stderr
 
 
-def test_a_subject_that_ends_the_process_does_not_pass(folder: Path) -> None:
-    """Leaving with status 0 in the middle of the run is status 1, and one sentence."""
-    done = verify(folder, "--subject", "subjects:Leaves", "-k", "setup")
+MISBEHAVING = {
+    "Leaves": "the subject ended the process without a word (os._exit, or killed from outside)",
+    "Aborts": "the subject ended the process: Aborted (subjects.py:",
+    "Hangs": "the subject did not come back within 2 s (subjects.py:",
+    "Gathers": "the subject ran out of memory: the call raised RuntimeError: ",
+}
+
+
+@pytest.mark.parametrize("name", MISBEHAVING)
+def test_a_subject_that_misbehaves_is_one_named_failure_and_the_run_goes_on(
+    folder: Path, name: str
+) -> None:
+    """The message has the case and the replay, and properties after it are judged."""
+    options = ["-k", "recurrence and deep", "--timeout", "2"]
+    done = verify(folder, "--subject", f"subjects:{name}", *options)
     assert done.returncode == 1
-    assert "the subject ended the run before it was finished" in done.stderr
+    assert done.stdout.count(MISBEHAVING[name]) == 1
+    assert done.stdout.count("\ncase: tanh L2 D1") == 1
+    assert f"replay: rnn-ref verify --subject subjects:{name} -k test_every_step" in done.stdout
+    assert re.search(r"obeys the recurrence, deep +50 .* holds\n +bidirectional", done.stdout)
+
+
+def test_without_a_process_of_its_own_a_subject_that_ends_it_is_named_too(folder: Path) -> None:
+    """The run is over then, in status 1, and the sentence has case and replay."""
+    options = ["-n", "0", "-k", "recurrence and deep"]
+    done = verify(folder, "--subject", "subjects:Leaves", *options)
+    assert done.returncode == 1
+    assert MISBEHAVING["Leaves"] in done.stderr
+    assert "\ncase: tanh L2" in done.stderr
+
+
+def test_a_subject_that_ends_the_process_when_it_is_loaded_cannot_be_loaded(folder: Path) -> None:
+    """That is status 2 and one sentence."""
+    done = verify(folder, "--subject", "aborts:RNN")
+    assert done.returncode == 2
+    assert "while aborts:RNN was loaded, the subject ended the process: Abort" in done.stderr
 
 
 def test_a_right_subject_ends_in_status_0_and_a_table(folder: Path) -> None:
