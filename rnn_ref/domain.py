@@ -24,6 +24,8 @@ CAPABILITIES: dict[str, Domain] = {
     "gradients": {},
     "double_backward": {},
     "packed": {},
+    "packing": {},
+    "cell": {},
     "dropout": {},
     "pickle": {},
     "parametrized": {},
@@ -42,10 +44,11 @@ CAPABILITIES: dict[str, Domain] = {
 """What a subject may lack, and the cases that remain without it.
 
 `gradients` is backward through the module, `double_backward` that through backward,
-`packed` input that is a packed sequence, `dropout` that between layers, `pickle` copies
-of a module, `parametrized` weights under torch.nn.utils.parametrize, `meta` modules on
-the meta device, `positional` options by position, `bias` and `no_bias` networks with and
-without biases, `h_0` an initial state.
+`packed` input that is a packed sequence, `packing` the functions that pack, `cell` an
+RNNCell, `dropout` that between layers, `pickle` copies of a module, `parametrized`
+weights under torch.nn.utils.parametrize, `meta` modules on the meta device, `positional`
+options by position, `bias` and `no_bias` networks with and without biases, `h_0` an
+initial state.
 """
 
 FIELDS = {

@@ -21,7 +21,7 @@ from rnn_ref.record import Record, Unusable, parse, totals
 from rnn_ref.regression import compare_records
 from rnn_ref.report import command, comparison_lines
 from rnn_ref.strategies import cases
-from rnn_ref.subject import Subject, SubjectFault
+from rnn_ref.subject import TORCHS, Subject, SubjectFault
 from rnn_ref.surroundings import kept
 
 KNOWN = "known deviation: "
@@ -258,8 +258,10 @@ class Examination:
 
     def message(self, claim: Claim, case: Case, said: str) -> str:
         """What a failure says: what and where, how far, the case, and how to replay it."""
+        name, cell = self.subject.name, self.subject.cell_name
+        given = ["--cell", cell] if cell and name != TORCHS else []
         again = command(
-            "verify", "-k", claim.__name__, "--case", str(case),
-            subject=self.subject.name, device=self.subject.device,
+            "verify", *given, "-k", claim.__name__, "--case", str(case),
+            subject=name, device=self.subject.device,
         )  # fmt: skip
         return f"{said}\ncase: {case}\nreplay: {again}".strip()

@@ -55,6 +55,11 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "default": "torch.nn:RNN",
         "help": "what to judge: a callable with nn.RNN's signature (default: torch.nn:RNN)",
     },
+    "cell": {
+        "metavar": "MODULE:CALLABLE",
+        "help": "judge this cell too, a callable with nn.RNNCell's signature (default: torch's own"
+        " for torch.nn:RNN, none for others)",
+    },
     "dtype": {
         "action": "append",
         "choices": ("float32", "float64", "bfloat16", "float16"),
@@ -192,7 +197,7 @@ class Verification:
         run = self.run
         try:
             with self.at(LOADING):
-                subject = load(run.subject, run.device)
+                subject = load(run.subject, run.device, self.option("cell"))
         except CannotLoad as error:
             raise pytest.UsageError(str(error)) from error
         if self.option("trail") is not None and run.device == "cpu":
@@ -202,7 +207,7 @@ class Verification:
             dtypes=tuple(run.dtypes),
             examples=PROFILES[run.profile],
             seed=run.seed,
-            without=frozenset(run.without),
+            without=frozenset(run.without) | subject.lacks,
             case=self.case,
             baseline=self.baseline,
             deviations=self.deviations(subject.name, run.device),

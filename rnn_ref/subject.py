@@ -44,11 +44,23 @@ class Run:
 
 @dataclass(frozen=True)
 class Subject:
-    """A factory of modules with nn.RNN's constructor signature and calling convention."""
+    """A factory of modules with nn.RNN's constructor signature and calling convention.
+
+    `cell` is one like nn.RNNCell, `packing` has the functions of torch.nn.utils.rnn by
+    their names, if there are such.
+    """
 
     name: str
     factory: Callable[..., torch.nn.Module]
     device: str = "cpu"
+    cell_name: str = ""
+    cell: Callable[..., torch.nn.Module] | None = None
+    packing: Any = None
+
+    @property
+    def lacks(self) -> frozenset[str]:
+        """What a module does not come with, by the names of capabilities."""
+        return frozenset(name for name in ("cell", "packing") if getattr(self, name) is None)
 
     def build(
         self, problem: Problem, *, positional: bool = False, dropout: float = 0.0
@@ -71,6 +83,13 @@ class Subject:
             module = module.to(device=self.device, dtype=TORCH_DTYPES[problem.dtype])
             set_parameters(module, problem.parameters)
         return module
+
+    def make_cell(self, *arguments: Any, **options: Any) -> torch.nn.Module:
+        """A cell."""
+        if self.cell is None:
+            raise ValueError(f"{self.name} has no cell")
+        with blaming("constructing the cell"):
+            return self.cell(*arguments, **options)
 
     def run(
         self, problem: Problem, module: torch.nn.Module | None = None, *, gradients: bool = False
@@ -233,28 +252,43 @@ def described(value: Any) -> str:
     return f"a {type(value).__module__}.{type(value).__qualname__}".replace("builtins.", "")
 
 
-def load(name: str, device: str = "cpu") -> Subject:
-    """Load MODULE:CALLABLE, found on the path or in the working directory.
+TORCHS = "torch.nn:RNN"
+"""The subject that is judged unless another is named."""
 
-    Raises CannotLoad, in one sentence, for a subject or a device that is not there.
+
+def load(name: str, device: str = "cpu", cell: str | None = None) -> Subject:
+    """Load MODULE:CALLABLE, and its cell, found on the path or in the working directory.
+
+    torch.nn.RNN's cell is torch.nn.RNNCell; others have none unless one is named. Raises
+    CannotLoad, in one sentence, for a subject or a device that is not there.
     """
+    if cell is None and name == TORCHS:
+        cell = "torch.nn:RNNCell"
+    factory = load_callable("subject", name)
+    made = None if cell is None else load_callable("cell", cell)
+    try:
+        torch.zeros(1, device=device).cpu()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise CannotLoad(f"device: {device!r} is not to be had: {sentence(error)}") from error
+    packing = torch.nn.utils.rnn if name == TORCHS else None
+    return Subject(name, factory, device, cell or "", made, packing)
+
+
+def load_callable(what: str, name: str) -> Any:
+    """What MODULE:CALLABLE names."""
     module_name, colon, attribute = name.partition(":")
     if not (module_name and colon and attribute):
-        raise CannotLoad(f"subject: expected MODULE:CALLABLE, came {name!r}")
+        raise CannotLoad(f"{what}: expected MODULE:CALLABLE, came {name!r}")
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     try:
         found: Any = importlib.import_module(module_name)
     except (Exception, SystemExit) as error:
-        raise CannotLoad(f"subject: importing {module_name} raised {sentence(error)}") from error
+        raise CannotLoad(f"{what}: importing {module_name} raised {sentence(error)}") from error
     for part in attribute.split("."):
         if not hasattr(found, part):
-            raise CannotLoad(f"subject: module {module_name} has no {attribute!r}")
+            raise CannotLoad(f"{what}: module {module_name} has no {attribute!r}")
         found = getattr(found, part)
     if not callable(found):
-        raise CannotLoad(f"subject: expected a callable, {name} is {described(found)}")
-    try:
-        torch.zeros(1, device=device).cpu()
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise CannotLoad(f"device: {device!r} is not to be had: {sentence(error)}") from error
-    return Subject(name, found, device)
+        raise CannotLoad(f"{what}: expected a callable, {name} is {described(found)}")
+    return found

@@ -10,9 +10,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
-from torch import nn
+from rnn_ref.subject import Subject
+from tests.plain_rnn import PlainRNN
 
 SOURCE = (Path(__file__).parent / "plain_rnn.py").read_text(encoding="utf-8")
+PACKING = (Path(__file__).parent / "plain_packing.py").read_text(encoding="utf-8")
 
 STEP = "every_step_obeys_the_recurrence"
 END = "output_and_h_n_are_within_their_bounds"
@@ -21,24 +23,27 @@ GRADIENT = "gradients_are_within_their_bounds"
 
 
 class Fault(NamedTuple):
-    """An edit of the plain RNN's source: `old`, which stands there once, becomes `new`."""
+    """An edit of a plain source: `old`, which stands there once, becomes `new`."""
 
     name: str
     found_by: str
     old: str
     new: str
+    source: str = SOURCE
 
-    def plant(self) -> type[nn.RNN]:
-        """The plain RNN with the fault in it."""
-        if SOURCE.count(self.old) != 1:
-            raise ValueError(f"{self.name}: expected {self.old!r} once in the plain RNN")
+    def plant(self) -> Subject:
+        """The plain RNN, cell or packing functions with the fault in them."""
+        if self.source.count(self.old) != 1:
+            raise ValueError(f"{self.name}: expected {self.old!r} once in the plain source")
         module = ModuleType(self.name)
-        exec(compile(SOURCE.replace(self.old, self.new), self.name, "exec"), module.__dict__)
-        planted: type[nn.RNN] = module.PlainRNN
-        return planted
+        exec(compile(self.source.replace(self.old, self.new), self.name, "exec"), module.__dict__)
+        if self.source is PACKING:
+            return Subject(self.name, PlainRNN, packing=module)
+        return Subject(self.name, module.PlainRNN, cell_name=self.name, cell=module.PlainCell)
 
 
 SETTINGS = "settings_of_the_process_are_left_as_they_were"
+CELL = "every_step_of_a_cell_obeys_the_recurrence"
 DRAWS = "a_call_without_dropout_draws_nothing"
 
 ACTIVATE = "h = a.clamp(min=0) if relu else a.tanh()"
@@ -46,6 +51,7 @@ TANH = "else a.tanh()"
 
 RESULT = "        h = torch.stack(h_n)\n"
 CLASS = "    def forward(self, input, h_0"
+CELL_CLASS = "    def forward(self, input, hx"
 BEGIN = "        h_n = []\n"
 ORDER = """
     def __init__(self, I, H, num_layers=1, bias=True, nonlinearity="tanh", *rest, **options):
@@ -233,5 +239,28 @@ FAULTS = (
     Fault("seeds NumPy", DRAWS, BEGIN, "        import numpy\n        numpy.random.seed(0)\n" + BEGIN),
     Fault("prints", "nothing_is_printed", RESULT, RESULT + "        print(x.shape)\n"),
     Fault("writes below Python", "nothing_is_printed", RESULT, RESULT + "        __import__('os').write(1, b'step')\n"),
+    # The cell.
+    Fault("a cell without b_hh", CELL, "self.bias_ih + self.bias_hh", "self.bias_ih"),
+    Fault("a cell that takes relu for tanh without a batch", CELL, 'sums.tanh() if self.nonlinearity == "tanh"', 'sums.tanh() if self.nonlinearity == "tanh" and input.dim() == 2'),
+    Fault("a cell whose tanh is off", CELL, "return sums.tanh() if", "return sums.tanh() * (1 + 2e-6) if"),
+    Fault("a cell that cuts the state's gradient", "gradients_of_a_cell_are_within_their_bounds", "hx @ self.weight_hh.T", "hx.detach() @ self.weight_hh.T"),
+    Fault("a network with another sum than its cell", "a_network_equals_its_cell_unrolled", "a = a + b_hh", "a = a + 1.001 * b_hh"),
+    Fault("a cell with its biases first", "a_cell_has_its_documented_parameters", CELL_CLASS, "    def __init__(self, *arguments, **options):\n        super().__init__(*arguments, **options)\n        self._parameters = dict(reversed(self._parameters.items()))\n\n" + CELL_CLASS),
+    Fault("a cell that begins at 0", "a_cell_has_its_documented_parameters", CELL_CLASS, "    def reset_parameters(self):\n        for parameter in self.parameters():\n            nn.init.zeros_(parameter)\n\n" + CELL_CLASS),
+    Fault("a cell that stretches a state of one row", "a_wrong_call_of_a_cell_is_refused", "if tuple(hx.shape) != (", "if hx.dim() > 2 or hx.shape[-1] != self.hidden_size or hx.shape[0] not in (1, *input.shape[:1]) or (input.dim() == 1) != (hx.dim() == 1) or () == ("),
+    Fault("a cell that knows every nonlinearity", "a_wrong_call_of_a_cell_is_refused", 'self.nonlinearity not in ("tanh", "relu")', "not self.nonlinearity"),
+    Fault("a cell that needs a row", "a_cell_takes_a_batch_of_none", "        if hx is None:\n            hx = input", "        input.reshape(-1)[0]\n        if hx is None:\n            hx = input"),
+    # Packing.
+    Fault("packed row by row", "a_list_packs_step_by_step", "for t in range(max(lengths)) for n in order if lengths[n] > t]", "for n in order for t in range(max(lengths)) if lengths[n] > t]", PACKING),
+    Fault("batch sizes of one too few", "a_list_packs_step_by_step", "sizes = [sum(length > t for", "sizes = [sum(length >= t for", PACKING),
+    Fault("indices of whole width", "a_padded_batch_packs_step_by_step", "indices = torch.tensor(order, device=device)", "indices = torch.tensor(order, device=device, dtype=torch.int32)", PACKING),
+    Fault("sorted indices the wrong way round", "a_padded_batch_packs_step_by_step", "[order.index(n) for n in range(len(order))]", "order", PACKING),
+    Fault("lengths in sorted order", "unpacking_undoes_packing", "        lengths = lengths[packed.unsorted_indices.cpu()]\n", "", PACKING),
+    Fault("padded with zeros whatever is asked", "unpacking_undoes_packing", "packed.data.new_full(shape, value)", "packed.data.new_zeros(shape)", PACKING),
+    Fault("a total that is too small cuts off", "unpacking_undoes_packing", 'raise ValueError("total_length is too small")', "total = len(sizes)", PACKING),
+    Fault("padded on the left", "padding_is_on_the_right_and_comes_off_again", "rows[n, : len(sequence)] = sequence", "rows[n, longest - len(sequence) :] = sequence", PACKING),
+    Fault("unpadded along the batch", "padding_is_on_the_right_and_comes_off_again", "rows = padded_sequences if batch_first else padded_sequences.transpose(0, 1)", "rows = padded_sequences", PACKING),
+    Fault("a length of zero", "wrong_lengths_are_refused", "if min(lengths) <= 0:", "if min(lengths) < 0:", PACKING),
+    Fault("a length too long", "a_length_beyond_the_last_step_is_refused", "if max(lengths) > rows.shape[1]:", "if max(lengths) > rows.shape[1] + 1:", PACKING),
     Fault("h_n of a chaotic layer rounded", GRADIENT, "dh = dh + dy[t]", "dh = dh + dy[t] * 0.9999"),
 )  # fmt: skip

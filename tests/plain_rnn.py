@@ -113,3 +113,21 @@ class PlainRNN(nn.RNN):
         return weights + [
             getattr(self, f"bias_{kind}{suffix}") if self.bias else zero for kind in ("ih", "hh")
         ]
+
+
+class PlainCell(nn.RNNCell):
+    """nn.RNNCell's parameters and options, with a forward pass of its own."""
+
+    def forward(self, input, hx: Tensor | None = None):  # type: ignore[no-untyped-def]
+        if input.dim() not in (1, 2) or input.shape[-1] != self.input_size:
+            raise RuntimeError(f"the cell's input has shape {tuple(input.shape)}")
+        if hx is None:
+            hx = input.new_zeros(*input.shape[:-1], self.hidden_size)
+        if tuple(hx.shape) != (*input.shape[:-1], self.hidden_size):
+            raise RuntimeError(f"the cell's state has shape {tuple(hx.shape)}")
+        if self.nonlinearity not in ("tanh", "relu"):
+            raise RuntimeError(f"unknown nonlinearity {self.nonlinearity}")
+        sums = input @ self.weight_ih.T + hx @ self.weight_hh.T
+        if self.bias:
+            sums = sums + self.bias_ih + self.bias_hh
+        return sums.tanh() if self.nonlinearity == "tanh" else sums.relu()

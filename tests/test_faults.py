@@ -11,8 +11,10 @@ import pytest
 import rnn_ref.parity
 from rnn_ref.examination import Examination, Property
 from rnn_ref.subject import Subject
+from tests import plain_packing
 from tests.correct import CORRECT
 from tests.faults import FAULTS, Fault
+from tests.plain_rnn import PlainCell
 
 MODULES = [
     importlib.import_module(f"rnn_ref.parity.{module.name}")
@@ -28,7 +30,7 @@ PROPERTIES: dict[str, Property] = {
 
 def verdict(subject: Subject, name: str, examples: int = 200) -> str:
     """The message with which a property fails, for the first structure that it fails for."""
-    examination = Examination(subject, ("float32", "float64"), examples, 0, frozenset())
+    examination = Examination(subject, ("float32", "float64"), examples, 0, subject.lacks)
     for structure in PROPERTIES[name].domains:
         try:
             examination.examine(PROPERTIES[name], structure)
@@ -40,7 +42,7 @@ def verdict(subject: Subject, name: str, examples: int = 200) -> str:
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_a_planted_fault_is_found_by_the_property_named(fault: Fault) -> None:
     """The property fails in the default profile, and its message says where and how to replay."""
-    message = verdict(Subject(fault.name, fault.plant()), fault.found_by)
+    message = verdict(fault.plant(), fault.found_by)
     assert re.search(r"^replay: rnn-ref verify .* -k test_\w+ --case '", message, re.MULTILINE)
     assert re.search(r"^\S.*$(?s:.*)^case: ", message, re.MULTILINE)
 
@@ -54,4 +56,5 @@ def test_every_property_is_there_for_a_fault() -> None:
 @pytest.mark.parametrize("subject", CORRECT, ids=lambda subject: subject.__name__)
 def test_a_correct_rnn_is_never_blamed(subject: type, name: str) -> None:
     """Whatever its order of summation, a correct RNN satisfies every property."""
-    assert verdict(Subject(subject.__name__, subject), name, examples=4) == ""
+    whole = Subject(subject.__name__, subject, cell=PlainCell, packing=plain_packing)
+    assert verdict(whole, name, examples=4) == ""

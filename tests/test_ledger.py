@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,7 @@ case = "{CASE}"
 why = "it forgets a bias"
 since = "1.0"
 """
-FAULTY = next(fault for fault in FAULTS if fault.name == "b_hh dropped").plant()
+FAULTY: Any = next(fault for fault in FAULTS if fault.name == "b_hh dropped").plant().factory
 
 
 def examine(subject: type, *deviations: Deviation) -> str:

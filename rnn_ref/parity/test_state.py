@@ -14,7 +14,7 @@ import torch
 from rnn_ref.bridge import parameters_of
 from rnn_ref.case import Case, Problem
 from rnn_ref.examination import holds_for
-from rnn_ref.judge import Comparison, compare_results, counted
+from rnn_ref.judge import Comparison, Floats, compare_results, counted
 from rnn_ref.oracle import Oracle
 from rnn_ref.parameters import names
 from rnn_ref.parity.test_dropout import require_chance
@@ -144,7 +144,6 @@ def test_weights_begin_uniform_within_one_over_the_root_of_hidden_size(
     Judged by exact binomial tests of how many fall into each quarter of the range.
     """
     H, I = 40, 30
-    limit = 1 / math.sqrt(H)
     options = {"num_layers": case.L, "bidirectional": case.D == 2}
     drawn = []
     for seed in (case.seed, case.seed, case.seed + 1):
@@ -154,18 +153,25 @@ def test_weights_begin_uniform_within_one_over_the_root_of_hidden_size(
     first, again, other = drawn
     found = []
     for name, array in first.items():
-        if not (np.abs(array) <= limit).all():
-            raise SubjectFault(f"{name} begins beyond 1/sqrt(H): {np.abs(array).max()} > {limit}")
         if not np.array_equal(array, again[name]):
             raise SubjectFault(f"{name} does not repeat after torch.manual_seed")
         if np.array_equal(array, other[name]):
             raise SubjectFault(f"{name} begins alike from two seeds")
-        quarters = np.clip(np.floor((array + limit) / limit * 2), 0, 3)
-        found += [
-            require_chance(f"{name} in quarter {q} of its range", quarters == q, 0.25)
-            for q in range(4)
-        ]
+        found += require_uniform(name, array, H)
     return found
+
+
+def require_uniform(name: str, drawn: Floats, H: int) -> list[Comparison]:
+    """Raise SubjectFault if numbers are beyond 1/sqrt(H), or fill quarters of that unevenly."""
+    limit = 1 / math.sqrt(H)
+    if not (np.abs(drawn) <= limit).all():
+        raise SubjectFault(
+            f"{name} begins beyond 1/sqrt(hidden_size): {np.abs(drawn).max()} > {limit}"
+        )
+    quarters = np.clip(np.floor((drawn + limit) / limit * 2), 0, 3)
+    return [
+        require_chance(f"{name} in quarter {q} of its range", quarters == q, 0.25) for q in range(4)
+    ]
 
 
 @holds_for(at_most=10)
