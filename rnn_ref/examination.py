@@ -190,8 +190,8 @@ class Examination:
                     self.trail.begin(f"case: {case}")
                 return recording.measure(case)
 
-            recording = replace(recording, measure=measure)
-            new = parse("this run", list(recording.lines([])))
+            noting = replace(recording, measure=measure)
+            new = parse("this run", list(noting.lines([])))
             found = compare_records(old, new)
         except (Unusable, OtherArrays) as error:
             pytest.fail(f"baseline: {error}", pytrace=False)

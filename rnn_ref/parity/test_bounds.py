@@ -12,7 +12,11 @@ from rnn_ref.subject import Subject
 
 @holds_for(structures=True)
 def test_every_step_obeys_the_recurrence(case: Case, subject: Subject) -> list[Comparison]:
-    """Every state is one step of the equation from the states that the subject itself returned."""
+    """Every state is one step of the equation from the states that the subject itself returned.
+
+    Promise: rnn.equation, rnn.state, rnn.relu, rnn.bias, rnn.input_size, rnn.hidden_size,
+    rnn.num_layers, rnn.bidirectional.
+    """
     problem = case.problem()
     oracle = Oracle(problem)
     shown = subject.shown_states(problem, subject.run(problem))
@@ -21,7 +25,10 @@ def test_every_step_obeys_the_recurrence(case: Case, subject: Subject) -> list[C
 
 @holds_for(structures=True)
 def test_output_and_h_n_are_within_their_bounds(case: Case, subject: Subject) -> list[Comparison]:
-    """output and h_n are those of the equations, up to the rounding of the whole computation."""
+    """output and h_n are those of the equations, up to the rounding of the whole computation.
+
+    Promise: rnn.equation, rnn.equivalent, rnn.output, rnn.h_n, rnn.hx.
+    """
     problem = case.problem()
     run, oracle = subject.run(problem), Oracle(problem)
     return compare_results(problem, run.output, run.h_n, (oracle.output, oracle.h_n))
@@ -29,7 +36,10 @@ def test_output_and_h_n_are_within_their_bounds(case: Case, subject: Subject) ->
 
 @holds_for(structures=True, needs=("gradients",))
 def test_gradients_follow_from_the_states(case: Case, subject: Subject) -> list[Comparison]:
-    """All gradients are the chain rule's, through the states that the subject itself returned."""
+    """All gradients are the chain rule's, through the states that the subject itself returned.
+
+    Promise: backward.chain_rule.
+    """
     problem = case.problem()
     run, oracle = subject.run(problem, gradients=True), Oracle(problem)
     shown = subject.shown_states(problem, run)
@@ -44,7 +54,10 @@ def test_gradients_follow_from_the_states(case: Case, subject: Subject) -> list[
 
 @holds_for(structures=True, needs=("gradients",))
 def test_gradients_are_within_their_bounds(case: Case, subject: Subject) -> list[Comparison]:
-    """All gradients are those of the equations, up to the rounding of the whole computation."""
+    """All gradients are those of the equations, up to the rounding of the whole computation.
+
+    Promise: backward.chain_rule, backward.vector.
+    """
     problem = case.problem()
     run = subject.run(problem, gradients=True)
     return compare_gradients(problem, run.gradients, Oracle(problem).gradients())

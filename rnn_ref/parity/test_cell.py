@@ -58,7 +58,11 @@ def unrolled(subject: Subject) -> Subject:
 def test_every_step_of_a_cell_obeys_the_recurrence(
     case: Case, subject: Subject
 ) -> list[Comparison]:
-    """A cell's result is one step of the equation, with and without a batch, a state or a bias."""
+    """A cell's result is one step of the equation, with and without a batch, a state or a bias.
+
+    Promise: cell.equation, cell.relu, cell.bias, cell.zeros, cell.input, cell.hidden, cell.output,
+    cell.result.
+    """
     problem = case.problem()
     run, oracle = unrolled(subject).run(problem), Oracle(problem)
     return compare_steps(problem, [run.output], oracle.steps(oracle.own([run.output])))
@@ -68,7 +72,10 @@ def test_every_step_of_a_cell_obeys_the_recurrence(
 def test_gradients_of_a_cell_are_within_their_bounds(
     case: Case, subject: Subject
 ) -> list[Comparison]:
-    """Gradients through a cell's steps are the chain rule's, up to rounding."""
+    """Gradients through a cell's steps are the chain rule's, up to rounding.
+
+    Promise: cell.equation, backward.chain_rule.
+    """
     problem = case.problem()
     run = unrolled(subject).run(problem, gradients=True)
     return compare_gradients(problem, run.gradients, Oracle(problem).gradients())
@@ -76,7 +83,10 @@ def test_gradients_of_a_cell_are_within_their_bounds(
 
 @holds_for(**CELL)
 def test_a_network_equals_its_cell_unrolled(case: Case, subject: Subject) -> list[Comparison]:
-    """nn.RNN of one layer gives what RNNCell with its weights gives, step by step."""
+    """nn.RNN of one layer gives what RNNCell with its weights gives, step by step.
+
+    Promise: cell.equation, rnn.equation.
+    """
     problem = case.problem()
     run, steps, oracle = subject.run(problem), unrolled(subject).run(problem), Oracle(problem)
     expected = (
@@ -88,7 +98,10 @@ def test_a_network_equals_its_cell_unrolled(case: Case, subject: Subject) -> lis
 
 @holds_for(**CELL, at_most=30)
 def test_a_cell_has_its_documented_parameters(case: Case, subject: Subject) -> list[Comparison]:
-    """Names, order and shapes are as documented, and values uniform in +-1/sqrt(hidden_size)."""
+    """Names, order and shapes are as documented, and values uniform in +-1/sqrt(hidden_size).
+
+    Promise: cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh, cell.initialized.
+    """
     I, H = case.I, case.H
     options = {} if case.bias else {"bias": False}
     cell, large = subject.make_cell(I, H, **options), subject.make_cell(100, 64, **options)
@@ -119,7 +132,10 @@ def wrong_calls(problem: Problem, device: str) -> dict[str, tuple[Tensor, ...]]:
 
 @holds_for(**CELL, at_most=30)
 def test_a_wrong_call_of_a_cell_is_refused(case: Case, subject: Subject) -> list[Comparison]:
-    """Wrong ranks, sizes and dtypes raise errors; an unknown nonlinearity at the latest here."""
+    """Wrong ranks, sizes and dtypes raise errors; an unknown nonlinearity at the latest here.
+
+    Promise: cell.input, cell.hidden, cell.nonlinearity, unwritten.refusal.
+    """
     problem = case.problem()
     module: Any = unrolled(subject).build(problem)
     wrong = wrong_calls(problem, subject.device)
@@ -140,7 +156,10 @@ def sigmoid(subject: Subject, case: Case) -> None:
 
 @holds_for(**CELL, at_most=20)
 def test_a_cell_takes_a_batch_of_none(case: Case, subject: Subject) -> list[Comparison]:
-    """With N = 0 a cell gives an empty result of the right shape."""
+    """With N = 0 a cell gives an empty result of the right shape.
+
+    Promise: unwritten.empty.
+    """
     problem = case.problem()
     module: Any = unrolled(subject).build(problem)
     empty = torch.zeros(0, case.I, dtype=TORCH_DTYPES[problem.dtype], device=subject.device)

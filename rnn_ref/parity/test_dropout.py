@@ -95,7 +95,10 @@ LARGE: dict[str, Any] = {"at_most": 12, "layouts": ("steps", "batch_first")}
 
 @holds_for(**DEEP, **LARGE)
 def test_dropout_falls_between_layers_at_its_rate(case: Case, subject: Subject) -> list[Comparison]:
-    """What is kept is 1/(1-p) for each layer passed, exactly as often as (1-p) says."""
+    """What is kept is 1/(1-p) for each layer passed, exactly as often as (1-p) says.
+
+    Promise: rnn.dropout, dropout.zeroes, dropout.scaled.
+    """
     problem, p = large(case), probability(case)
     came = trained(subject, problem, p, case.seed)
     between = case.L - 1
@@ -114,7 +117,10 @@ def test_dropout_falls_between_layers_at_its_rate(case: Case, subject: Subject) 
 def test_masks_are_fresh_for_every_step_row_unit_and_call(
     case: Case, subject: Subject
 ) -> list[Comparison]:
-    """Two elements that differ in one of these are kept or dropped independently."""
+    """Two elements that differ in one of these are kept or dropped independently.
+
+    Promise: dropout.independent.
+    """
     problem, p = large(case), probability(case)
     module = subject.build(problem, dropout=p)
     first = trained(subject, problem, p, case.seed, module) != 0
@@ -134,7 +140,10 @@ def test_masks_are_fresh_for_every_step_row_unit_and_call(
 
 @holds_for(**DEEP, **LARGE)
 def test_masks_repeat_from_the_seed(case: Case, subject: Subject) -> list[Comparison]:
-    """After torch.manual_seed with the same number the same elements are dropped."""
+    """After torch.manual_seed with the same number the same elements are dropped.
+
+    Promise: seed.sets.
+    """
     problem, p = large(case), probability(case)
     first, again = (trained(subject, problem, p, case.seed) for _ in range(2))
     if not np.array_equal(first, again):
@@ -144,7 +153,10 @@ def test_masks_repeat_from_the_seed(case: Case, subject: Subject) -> list[Compar
 
 @holds_for(**DEEP)
 def test_without_chance_dropout_does_nothing(case: Case, subject: Subject) -> list[Comparison]:
-    """In eval, and at p = 0 in training, output and h_n are those of a network without it."""
+    """In eval, and at p = 0 in training, output and h_n are those of a network without it.
+
+    Promise: dropout.evaluation, rnn.dropout.
+    """
     problem = case.problem()
     evaluated = subject.build(problem, dropout=probability(case)).eval()
     plain = subject.run(problem)
@@ -157,7 +169,10 @@ def test_without_chance_dropout_does_nothing(case: Case, subject: Subject) -> li
 
 @holds_for(**DEEP)
 def test_dropout_of_everything_leaves_zeros(case: Case, subject: Subject) -> list[Comparison]:
-    """At p = 1 in training, all but the first layer read zeros, forward and backward."""
+    """At p = 1 in training, all but the first layer read zeros, forward and backward.
+
+    Promise: rnn.dropout, dropout.zeroes.
+    """
     problem = case.problem()
     zero = np.zeros((*problem.input.shape[:2], problem.D * problem.H))
     return hold_with(case, subject, 1.0, [zero] * (problem.L - 1))
@@ -167,7 +182,10 @@ def test_dropout_of_everything_leaves_zeros(case: Case, subject: Subject) -> lis
 def test_training_goes_forward_and_back_through_one_mask(
     case: Case, subject: Subject
 ) -> list[Comparison]:
-    """With the mask of a call in the reference, its outputs and gradients are in their bounds."""
+    """With the mask of a call in the reference, its outputs and gradients are in their bounds.
+
+    Promise: rnn.dropout, dropout.scaled, backward.chain_rule.
+    """
     problem, p = case.problem(), probability(case)
     kept = trained(subject, showing_masks(problem), p, case.seed) != 0
     return hold_with(case, subject, p, [kept.astype(np.float64)])
@@ -208,7 +226,10 @@ def hold_with(
 def test_dropout_in_one_layer_warns_and_does_nothing(
     case: Case, subject: Subject
 ) -> list[Comparison]:
-    """A single layer has nothing between layers: the constructor warns, and nothing is dropped."""
+    """A single layer has nothing between layers: the constructor warns, and nothing is dropped.
+
+    Promise: rnn.dropout, unwritten.warning.
+    """
     problem = case.problem()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

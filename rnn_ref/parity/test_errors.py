@@ -73,7 +73,10 @@ STATES: dict[str, Callable[[Leaves], Leaves]] = {
 
 @holds_for(at_most=20)
 def test_nonsense_is_not_constructed(case: Case, subject: Subject) -> list[Comparison]:
-    """Sizes that are not positive or not whole, unknown options and values raise errors."""
+    """Sizes that are not positive or not whole, unknown options and values raise errors.
+
+    Promise: rnn.nonlinearity, unwritten.refusal.
+    """
     for name, options in CONSTRUCTIONS.items():
         given = {"input_size": case.I, "hidden_size": case.H, **options}
         refuses(f"constructing a module with {name}", partial(subject.factory, **given))
@@ -95,7 +98,10 @@ def refuses(what: str, do: Callable[[], Any]) -> None:
 def test_a_wrong_call_is_refused_and_leaves_no_trace(
     case: Case, subject: Subject
 ) -> list[Comparison]:
-    """Wrong ranks, sizes and dtypes raise errors; weights and later results are as before."""
+    """Wrong ranks, sizes and dtypes raise errors; weights and later results are as before.
+
+    Promise: rnn.input, unwritten.refusal.
+    """
     problem = case.problem()
     module, leaves = subject.build(problem), subject.leaves(problem)
     before = subject.run(problem, module)
@@ -117,7 +123,10 @@ def test_a_wrong_call_is_refused_and_leaves_no_trace(
 
 @holds_for(at_most=20, layouts=("steps", "batch_first"), initial_states=(True,), needs=("h_0",))
 def test_a_state_of_another_batch_is_refused(case: Case, subject: Subject) -> list[Comparison]:
-    """h_0 for more rows than the input has, or without a batch where it has one, raises errors."""
+    """h_0 for more rows than the input has, or without a batch where it has one, raises errors.
+
+    Promise: rnn.hx, unwritten.refusal.
+    """
     problem = case.problem()
     module, leaves = subject.build(problem), subject.leaves(problem)
     wrong = {
@@ -132,7 +141,10 @@ def test_a_state_of_another_batch_is_refused(case: Case, subject: Subject) -> li
 
 @holds_for(layouts=("steps", "batch_first"), needs=("gradients",), at_most=30)
 def test_a_batch_of_none_is_accepted(case: Case, subject: Subject) -> list[Comparison]:
-    """With N = 0, output and h_n are empty with the right shapes, and weights' gradients zero."""
+    """With N = 0, output and h_n are empty with the right shapes, and weights' gradients zero.
+
+    Promise: unwritten.empty.
+    """
     problem = case.problem()
     module, dtype = subject.build(problem), TORCH_DTYPES[problem.dtype]
     T, _, I = problem.input.shape

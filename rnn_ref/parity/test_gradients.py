@@ -26,7 +26,10 @@ def twice(gradients: Mapping[str, Bounded]) -> dict[str, Bounded]:
 
 @holds_for(needs=GRADIENTS)
 def test_gradients_of_two_calls_add_up(case: Case, subject: Subject) -> list[Comparison]:
-    """A second call and backward add to what is in .grad; nothing is overwritten."""
+    """A second call and backward add to what is in .grad; nothing is overwritten.
+
+    Promise: backward.accumulates.
+    """
     problem = case.problem()
     module, leaves = subject.build(problem), subject.leaves(problem, gradients=True)
     for _ in range(2):
@@ -39,7 +42,10 @@ def test_gradients_of_two_calls_add_up(case: Case, subject: Subject) -> list[Com
 def test_a_retained_graph_gives_the_same_gradients_again(
     case: Case, subject: Subject
 ) -> list[Comparison]:
-    """Backward through one call twice, with retain_graph, adds the same gradients again."""
+    """Backward through one call twice, with retain_graph, adds the same gradients again.
+
+    Promise: backward.retain_graph.
+    """
     problem = case.problem()
     module, leaves = subject.build(problem), subject.leaves(problem, gradients=True)
     results = subject.forward(problem, module, leaves)
@@ -53,7 +59,10 @@ def test_a_retained_graph_gives_the_same_gradients_again(
 def test_what_is_frozen_gets_no_gradient_and_the_rest_its_own(
     case: Case, subject: Subject
 ) -> list[Comparison]:
-    """Whichever of input, h_0 and parameters need no gradient, the others' are right."""
+    """Whichever of input, h_0 and parameters need no gradient, the others' are right.
+
+    Promise: module.requires_grad.
+    """
     problem = case.problem()
     module, leaves = subject.build(problem), subject.leaves(problem, gradients=True)
     tensors = leaves | dict(module.named_parameters())
@@ -73,7 +82,10 @@ def test_what_is_frozen_gets_no_gradient_and_the_rest_its_own(
 
 @holds_for(needs=GRADIENTS, losses=("output",))
 def test_the_gradient_of_one_element_of_output(case: Case, subject: Subject) -> list[Comparison]:
-    """A loss that reads one element of output has that element's gradients."""
+    """A loss that reads one element of output has that element's gradients.
+
+    Promise: backward.vector.
+    """
     problem = case.problem()
     shape = (*problem.input.shape[:2], problem.D * problem.H)
     at = np.unravel_index(case.seed % int(np.prod(shape)), shape)
@@ -90,7 +102,10 @@ def test_the_gradient_of_one_element_of_output(case: Case, subject: Subject) -> 
 
 @holds_for(needs=GRADIENTS, losses=("output",))
 def test_the_gradient_of_a_sum_comes_expanded(case: Case, subject: Subject) -> list[Comparison]:
-    """`output.sum()` hands back one 1, with strides of 0: it is as good as an array of ones."""
+    """`output.sum()` hands back one 1, with strides of 0: it is as good as an array of ones.
+
+    Promise: backward.vector, unwritten.memory.
+    """
     problem = case.problem()
     ones = np.ones_like(problem.grad_output)
     problem = replace(problem, grad_output=ones)
@@ -104,7 +119,10 @@ def test_the_gradient_of_a_sum_comes_expanded(case: Case, subject: Subject) -> l
 
 @holds_for(needs=GRADIENTS)
 def test_upstream_gradients_may_lie_in_any_order(case: Case, subject: Subject) -> list[Comparison]:
-    """Gradients for output and h_n that are transposed views are read by their strides."""
+    """Gradients for output and h_n that are transposed views are read by their strides.
+
+    Promise: backward.vector, unwritten.memory.
+    """
     problem = case.problem()
     module, leaves = subject.build(problem), subject.leaves(problem, gradients=True)
     results = subject.forward(problem, module, leaves)
@@ -160,7 +178,10 @@ CHANGES: dict[str, Callable[[torch.nn.Module, Problem], None]] = {
 
 @holds_for(needs=GRADIENTS)
 def test_changed_weights_are_the_ones_that_count(case: Case, subject: Subject) -> list[Comparison]:
-    """After any change to the weights of a module that has run, it computes with the new ones."""
+    """After any change to the weights of a module that has run, it computes with the new ones.
+
+    Promise: module.load, unwritten.memory.
+    """
     problem = case.problem()
     module = subject.build(replace(case, seed=case.seed ^ 1, weights="torch").problem())
     subject.run(problem, module, gradients=True)
@@ -176,7 +197,10 @@ def test_changed_weights_are_the_ones_that_count(case: Case, subject: Subject) -
 
 @holds_for(needs=GRADIENTS)
 def test_gradients_are_there_in_eval_too(case: Case, subject: Subject) -> list[Comparison]:
-    """Evaluation mode, without dropout, changes neither results nor gradients."""
+    """Evaluation mode, without dropout, changes neither results nor gradients.
+
+    Promise: module.eval, module.train.
+    """
     problem = case.problem()
     module = subject.build(problem).eval()
     run, oracle = subject.run(problem, module, gradients=True), Oracle(problem)
@@ -188,7 +212,10 @@ def test_gradients_are_there_in_eval_too(case: Case, subject: Subject) -> list[C
 
 @holds_for(needs=GRADIENTS, at_most=50)
 def test_gradients_survive_checkpointing(case: Case, subject: Subject) -> list[Comparison]:
-    """Recomputed in backward (torch.utils.checkpoint), the forward pass gives the gradients."""
+    """Recomputed in backward (torch.utils.checkpoint), the forward pass gives the gradients.
+
+    Promise: checkpoint.recomputed.
+    """
     problem = case.problem()
     module, leaves = subject.build(problem), subject.leaves(problem, gradients=True)
     with blaming("the call, checkpointed"):
@@ -204,7 +231,10 @@ LONG: dict[str, Any] = {"weights": ("contracting",), "inputs": ("normal",), "at_
 
 @holds_for(needs=GRADIENTS, **LONG)
 def test_gradients_reach_through_a_thousand_steps(case: Case, subject: Subject) -> list[Comparison]:
-    """Weights' gradients are sums over all steps, however many."""
+    """Weights' gradients are sums over all steps, however many.
+
+    Promise: backward.chain_rule.
+    """
     problem = replace(case, T=1000, N=min(case.N, 3), H=min(case.H, 20)).problem()
     run, oracle = subject.run(problem, gradients=True), Oracle(problem)
     return compare_gradients(problem, run.gradients, oracle.gradients())
@@ -218,7 +248,10 @@ def test_gradients_reach_through_a_thousand_steps(case: Case, subject: Subject) 
     at_most=10,
 )
 def test_gradients_have_gradients(case: Case, subject: Subject) -> list[Comparison]:
-    """Second derivatives agree with differences of first ones (torch.autograd.gradgradcheck)."""
+    """Second derivatives agree with differences of first ones (torch.autograd.gradgradcheck).
+
+    Promise: backward.create_graph.
+    """
     small = {axis: min(getattr(case, axis), 2) for axis in "TNIH"}
     problem = replace(case, **small, L=min(case.L, 2), dtype="float64").problem()
     module, leaves = subject.build(problem), subject.leaves(problem, gradients=True)

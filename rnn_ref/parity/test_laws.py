@@ -22,7 +22,10 @@ from rnn_ref.subject import Run, Subject
 def test_reverse_direction_equals_forward_on_flipped_input(
     case: Case, subject: Subject
 ) -> list[Comparison]:
-    """The reverse direction is the forward one on the input flipped in time, put back in order."""
+    """The reverse direction is the forward one on the input flipped in time, put back in order.
+
+    Promise: rnn.bidirectional, rnn.directions, rnn.splitting.
+    """
     problem = case.problem()
     both = subject.run(problem)
     reverse = replace(
@@ -43,7 +46,10 @@ def test_reverse_direction_equals_forward_on_flipped_input(
 
 @holds_for(num_layers=DEEP)
 def test_a_stack_equals_its_layers_composed(case: Case, subject: Subject) -> list[Comparison]:
-    """A deep network is its layers, each a network of its own on the output of the one below."""
+    """A deep network is its layers, each a network of its own on the output of the one below.
+
+    Promise: rnn.num_layers.
+    """
     problem = case.problem()
     stack, below, h_n = subject.run(problem), problem.input, []
     for l in range(problem.L):
@@ -57,7 +63,10 @@ def test_a_stack_equals_its_layers_composed(case: Case, subject: Subject) -> lis
 def test_one_run_equals_two_joined_by_the_carried_state(
     case: Case, subject: Subject
 ) -> list[Comparison]:
-    """A sequence may be cut: the second part, started from the first's h_n, goes on as it would."""
+    """A sequence may be cut: the second part, started from the first's h_n, goes on as it would.
+
+    Promise: rnn.state, unwritten.time.
+    """
     problem = case.problem()
     there_and_back = np.concatenate([problem.input, problem.input[::-1]])
     whole = replace(problem, input=there_and_back)
@@ -73,7 +82,10 @@ def test_one_run_equals_two_joined_by_the_carried_state(
 def test_a_permuted_batch_gives_the_permuted_result(
     case: Case, subject: Subject
 ) -> list[Comparison]:
-    """The rows of a batch have nothing to do with each other: permuted in, permuted out."""
+    """The rows of a batch have nothing to do with each other: permuted in, permuted out.
+
+    Promise: unwritten.rows.
+    """
     problem = case.problem()
     rows = np.roll(np.arange(problem.input.shape[1]), 1)
     permuted = of_rows(problem, rows)
@@ -87,7 +99,10 @@ def test_a_permuted_batch_gives_the_permuted_result(
 def test_a_row_of_a_batch_equals_that_sequence_alone(
     case: Case, subject: Subject
 ) -> list[Comparison]:
-    """A sequence in a batch, the last one here, gives what it gives alone, without a batch axis."""
+    """A sequence in a batch, the last one here, gives what it gives alone, without a batch axis.
+
+    Promise: rnn.unbatched, unwritten.rows.
+    """
     problem = case.problem()
     module = subject.build(problem)
     batch = subject.run(problem, module)
@@ -100,7 +115,10 @@ def test_a_row_of_a_batch_equals_that_sequence_alone(
 
 @holds_for(layouts=("batch_first",))
 def test_batch_first_is_a_transposition(case: Case, subject: Subject) -> list[Comparison]:
-    """batch_first swaps the first two axes of input and output, and changes nothing else."""
+    """batch_first swaps the first two axes of input and output, and changes nothing else.
+
+    Promise: rnn.batch_first.
+    """
     problem = case.problem()
     steps_first = replace(problem, layout=Layout(unbatched=False, batch_first=False))
     return same(problem, subject.run(problem), subject.run(steps_first))
@@ -108,7 +126,10 @@ def test_batch_first_is_a_transposition(case: Case, subject: Subject) -> list[Co
 
 @holds_for(initial_states=(False,), needs=("h_0",))
 def test_no_h_0_is_a_zero_h_0(case: Case, subject: Subject) -> list[Comparison]:
-    """An initial state that is not given is zero."""
+    """An initial state that is not given is zero.
+
+    Promise: rnn.zeros.
+    """
     problem = case.problem()
     rows = (problem.L * problem.D, problem.input.shape[1], problem.H)
     zero = replace(problem, h_0=np.zeros(rows, problem.input.dtype))
@@ -118,7 +139,10 @@ def test_no_h_0_is_a_zero_h_0(case: Case, subject: Subject) -> list[Comparison]:
 
 @holds_for(directions=(1,))
 def test_later_input_leaves_earlier_output_alone(case: Case, subject: Subject) -> list[Comparison]:
-    """The forward direction does not look ahead: output up to a step depends on no later input."""
+    """The forward direction does not look ahead: output up to a step depends on no later input.
+
+    Promise: unwritten.time.
+    """
     problem = case.problem()
     T = len(problem.input)
     module = subject.build(problem)
@@ -134,7 +158,10 @@ def test_later_input_leaves_earlier_output_alone(case: Case, subject: Subject) -
 def test_options_by_position_equal_options_by_name(
     case: Case, subject: Subject
 ) -> list[Comparison]:
-    """The constructor takes nn.RNN's options in nn.RNN's order."""
+    """The constructor takes nn.RNN's options in nn.RNN's order.
+
+    Promise: rnn.signature.
+    """
     problem = case.problem()
     positional = subject.run(problem, subject.build(problem, positional=True))
     return same(problem, positional, subject.run(problem))

@@ -65,7 +65,10 @@ def laid(case: Case) -> Lay:
 
 @holds_for(needs=("gradients",))
 def test_arguments_may_lie_in_any_way(case: Case, subject: Subject) -> list[Comparison]:
-    """Strided, offset or transposed input and h_0 give the same results, and get gradients."""
+    """Strided, offset or transposed input and h_0 give the same results, and get gradients.
+
+    Promise: unwritten.memory.
+    """
     problem, lay = case.problem(), laid(case)
     module, oracle = subject.build(problem), Oracle(problem)
     plain = subject.leaves(problem)
@@ -77,7 +80,10 @@ def test_arguments_may_lie_in_any_way(case: Case, subject: Subject) -> list[Comp
 
 @holds_for(needs=("gradients",))
 def test_parameters_may_lie_in_any_way(case: Case, subject: Subject) -> list[Comparison]:
-    """Parameters that are strided, offset or transposed views are read and differentiated."""
+    """Parameters that are strided, offset or transposed views are read and differentiated.
+
+    Promise: unwritten.memory.
+    """
     problem, lay = case.problem(), laid(case)
     module, oracle = subject.build(problem), Oracle(problem)
     for parameter in module.parameters():
@@ -90,7 +96,10 @@ def test_parameters_may_lie_in_any_way(case: Case, subject: Subject) -> list[Com
 
 @holds_for(needs=("gradients", "h_0"), initial_states=(True,), layouts=("steps", "batch_first"))
 def test_an_expanded_state_is_every_rows_own(case: Case, subject: Subject) -> list[Comparison]:
-    """One h_0 for all rows, with a stride of 0, acts as copies, and gathers all their gradients."""
+    """One h_0 for all rows, with a stride of 0, acts as copies, and gathers all their gradients.
+
+    Promise: rnn.hx, unwritten.memory.
+    """
     problem = case.problem()
     assert problem.h_0 is not None
     one = problem.h_0[:, :1]
@@ -132,7 +141,10 @@ def unlike(first: Run, second: Run) -> bool:
 
 @holds_for()
 def test_two_identical_calls_agree_to_the_bit(case: Case, subject: Subject) -> list[Comparison]:
-    """The same module with the same arguments gives the same bits."""
+    """The same module with the same arguments gives the same bits.
+
+    Promise: unwritten.memory.
+    """
     problem = case.problem()
     module = subject.build(problem)
     first, second = (subject.run(problem, module) for _ in range(2))
@@ -145,7 +157,10 @@ def test_two_identical_calls_agree_to_the_bit(case: Case, subject: Subject) -> l
 def test_results_do_not_change_after_they_are_returned(
     case: Case, subject: Subject
 ) -> list[Comparison]:
-    """A later call with other input leaves the tensors of the first as they were."""
+    """A later call with other input leaves the tensors of the first as they were.
+
+    Promise: unwritten.pure.
+    """
     problem = case.problem()
     module = subject.build(problem)
     with torch.no_grad():
@@ -161,7 +176,10 @@ def test_results_do_not_change_after_they_are_returned(
 
 @holds_for()
 def test_results_share_no_memory_with_arguments(case: Case, subject: Subject) -> list[Comparison]:
-    """Writing into output and h_n leaves input, h_0, weights and each other as they are."""
+    """Writing into output and h_n leaves input, h_0, weights and each other as they are.
+
+    Promise: unwritten.pure.
+    """
     problem = case.problem()
     module, leaves = subject.build(problem), subject.leaves(problem)
     with torch.no_grad():
@@ -183,7 +201,10 @@ def test_results_share_no_memory_with_arguments(case: Case, subject: Subject) ->
 
 @holds_for()
 def test_stale_memory_is_not_read(case: Case, subject: Subject) -> list[Comparison]:
-    """Memory that was full of NaN before the call leaves no NaN in the results."""
+    """Memory that was full of NaN before the call leaves no NaN in the results.
+
+    Promise: unwritten.memory.
+    """
     problem, oracle = case.problem(), Oracle(case.problem())
     module, leaves = subject.build(problem), subject.leaves(problem)
     sizes = [problem.H * 2**k for k in range(12)] + [leaf.numel() for leaf in leaves.values()]
@@ -198,7 +219,10 @@ def test_stale_memory_is_not_read(case: Case, subject: Subject) -> list[Comparis
 def test_threads_that_share_a_module_do_not_disturb_one_another(
     case: Case, subject: Subject
 ) -> list[Comparison]:
-    """Four threads that run one module at once, on other inputs, get what one thread gets."""
+    """Four threads that run one module at once, on other inputs, get what one thread gets.
+
+    Promise: unwritten.threads.
+    """
     problem = case.problem()
     problems = [problem, replace(problem, input=-problem.input)]
     oracles = [Oracle(each) for each in problems]
@@ -222,7 +246,10 @@ def test_threads_that_share_a_module_do_not_disturb_one_another(
 def test_the_number_of_threads_changes_no_more_than_rounding(
     case: Case, subject: Subject
 ) -> list[Comparison]:
-    """With one thread and with four, results are within their bounds."""
+    """With one thread and with four, results are within their bounds.
+
+    Promise: threads.sets.
+    """
     problem = case.problem()
     module, oracle, before, found = (
         subject.build(problem), Oracle(problem), torch.get_num_threads(), [],

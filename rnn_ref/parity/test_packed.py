@@ -109,7 +109,7 @@ def due(given: Batch, oracle: Oracle) -> tuple[Bounded, Bounded]:
 def test_packed_sequences_are_each_run_alone(case: Case, subject: Subject) -> list[Comparison]:
     """Sorted or not, output and h_n are those of each sequence; h_n in the caller's order.
 
-    Promise: torch.nn.RNN, input: "The input can also be a packed variable length sequence."
+    Promise: rnn.packed, rnn.packed_output, packed.accepted.
     """
     given = batch(case, subject, sort=case.seed % 2 == 0)
     p, oracle = given.problem, Oracle(given.problem)
@@ -123,7 +123,10 @@ def test_packed_sequences_are_each_run_alone(case: Case, subject: Subject) -> li
 def test_every_step_of_a_packed_sequence_obeys_the_recurrence(
     case: Case, subject: Subject
 ) -> list[Comparison]:
-    """Each state follows from the one before it in its own sequence, however long others are."""
+    """Each state follows from the one before it in its own sequence, however long others are.
+
+    Promise: rnn.equation, rnn.packed.
+    """
     given = batch(case, subject, sort=case.seed % 2 == 1)
     p = given.problem
     with torch.no_grad():
@@ -141,7 +144,10 @@ def test_every_step_of_a_packed_sequence_obeys_the_recurrence(
 
 @holds_for(**BATCHES, dtypes=("float32", "float64"), needs=("packed", "gradients"))
 def test_gradients_of_packed_sequences(case: Case, subject: Subject) -> list[Comparison]:
-    """Gradients are the sums of each sequence's; at the padding, which is not read, exactly 0."""
+    """Gradients are the sums of each sequence's; at the padding, which is not read, exactly 0.
+
+    Promise: rnn.packed, backward.chain_rule.
+    """
     given = batch(case, subject, sort=case.seed % 2 == 0, gradients=True)
     p, oracle = given.problem, Oracle(given.problem)
     module = subject.build(p)
@@ -161,7 +167,10 @@ def test_gradients_of_packed_sequences(case: Case, subject: Subject) -> list[Com
 
 @holds_for(**BATCHES, needs=("packed",))
 def test_a_list_packs_as_its_padded_batch(case: Case, subject: Subject) -> list[Comparison]:
-    """`pack_sequence` of the sequences gives what `pack_padded_sequence` of the batch does."""
+    """`pack_sequence` of the sequences gives what `pack_padded_sequence` of the batch does.
+
+    Promise: rnn.packed, pack_sequence.same.
+    """
     given = batch(case, subject, sort=False)
     steps = given.problem.layout.to_steps(given.leaves["input"])
     sequences = [steps[:length, n] for n, length in enumerate(given.lengths)]

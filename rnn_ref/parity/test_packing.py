@@ -76,7 +76,12 @@ def require_packed(came: Any, listed: list[Tensor], *, sort: bool) -> int:
 
 @holds_for(**PACKED)
 def test_a_padded_batch_packs_step_by_step(case: Case, subject: Subject) -> list[Comparison]:
-    """data has the steps of all sequences, longest first, batch_sizes how many go on."""
+    """data has the steps of all sequences, longest first, batch_sizes how many go on.
+
+    Promise: pack_padded_sequence.sizes, pack_padded_sequence.lengths,
+    pack_padded_sequence.truncated, pack_padded_sequence.unsorted, packed.batch_sizes,
+    packed.sorted_indices, packed.unsorted_indices, packed.dtypes, packed.cpu.
+    """
     listed, first = sequences(case, subject.device), case.layout == "batch_first"
     lengths = [len(sequence) for sequence in listed]
     sort = not case.seed % 2
@@ -93,7 +98,10 @@ def test_a_padded_batch_packs_step_by_step(case: Case, subject: Subject) -> list
 
 @holds_for(**PACKED)
 def test_a_list_packs_step_by_step(case: Case, subject: Subject) -> list[Comparison]:
-    """pack_sequence packs a list as its padded batch, and unpack_sequence gives the list back."""
+    """pack_sequence packs a list as its padded batch, and unpack_sequence gives the list back.
+
+    Promise: pack_sequence.same, unpack_sequence.list, packed.batch_sizes.
+    """
     listed, sort = sequences(case, subject.device), not case.seed % 2
     with blaming("pack_sequence"):
         packed = subject.packing.pack_sequence(listed, enforce_sorted=not sort)
@@ -108,7 +116,13 @@ def test_a_list_packs_step_by_step(case: Case, subject: Subject) -> list[Compari
 
 @holds_for(**PACKED)
 def test_unpacking_undoes_packing(case: Case, subject: Subject) -> list[Comparison]:
-    """pad_packed_sequence gives the batch and its lengths back, in the order they were given in."""
+    """pad_packed_sequence gives the batch and its lengths back, in the order they were given in.
+
+    Promise: pad_packed_sequence.inverse, pad_packed_sequence.sizes,
+    pad_packed_sequence.padding_value, pad_packed_sequence.total_length,
+    pad_packed_sequence.too_small, pad_packed_sequence.lengths, pad_packed_sequence.order,
+    pack_padded_sequence.inverse.
+    """
     listed, first = sequences(case, subject.device), case.layout == "batch_first"
     lengths, sort, value = [len(sequence) for sequence in listed], not case.seed % 2, -7
     packed = subject.packing.pack_sequence(listed, enforce_sorted=not sort)
@@ -130,7 +144,11 @@ def test_unpacking_undoes_packing(case: Case, subject: Subject) -> list[Comparis
 def test_padding_is_on_the_right_and_comes_off_again(
     case: Case, subject: Subject
 ) -> list[Comparison]:
-    """pad_sequence stacks a list and fills up at the end; unpad_sequence gives the list back."""
+    """pad_sequence stacks a list and fills up at the end; unpad_sequence gives the list back.
+
+    Promise: pad_sequence.stacks, pad_sequence.sizes, pad_sequence.padding_value,
+    unpad_sequence.list.
+    """
     listed, first = sequences(case, subject.device), case.layout == "batch_first"
     longest = max(map(len, listed))
     for value in (0, -7):
@@ -148,7 +166,11 @@ def test_padding_is_on_the_right_and_comes_off_again(
 
 @holds_for(needs=("packing",), at_most=20)
 def test_wrong_lengths_are_refused(case: Case, subject: Subject) -> list[Comparison]:
-    """Unsorted where sorted is promised, none or negative, too many, too few or too long."""
+    """Unsorted where sorted is promised, none or negative, too many, too few or too long.
+
+    Promise: pack_padded_sequence.sorted, pack_sequence.sorted, pack_padded_sequence.lengths,
+    unwritten.refusal.
+    """
     full = torch.ones(case.T + 1, 3, case.I, device=subject.device)
     T = case.T + 1
     wrong = {
@@ -170,7 +192,10 @@ def test_wrong_lengths_are_refused(case: Case, subject: Subject) -> list[Compari
 
 @holds_for(needs=("packing",), at_most=20)
 def test_a_length_beyond_the_last_step_is_refused(case: Case, subject: Subject) -> list[Comparison]:
-    """A sequence can't be longer than the padded batch that it stands in."""
+    """A sequence can't be longer than the padded batch that it stands in.
+
+    Promise: pack_padded_sequence.sizes, unwritten.refusal.
+    """
     full = torch.ones(case.T, 2, case.I, device=subject.device)
     lengths = torch.tensor([case.T + 1, case.T])
     pack = partial(subject.packing.pack_padded_sequence, full, lengths)

@@ -26,7 +26,10 @@ def require_unchanged(doing: str, before: dict[str, Any], now: dict[str, Any]) -
 def test_settings_of_the_process_are_left_as_they_were(
     case: Case, subject: Subject
 ) -> list[Comparison]:
-    """No call changes the default dtype or device, grad mode, threads, or other settings of all."""
+    """No call changes the default dtype or device, grad mode, threads, or other settings of all.
+
+    Promise: unwritten.process.
+    """
     problem, before = case.problem(), settings()
     module = subject.build(problem)
     require_unchanged("constructing the module", before, settings())
@@ -39,7 +42,10 @@ def test_settings_of_the_process_are_left_as_they_were(
 
 @holds_for(**FEW)
 def test_a_call_without_dropout_draws_nothing(case: Case, subject: Subject) -> list[Comparison]:
-    """Construction draws from torch's generator alone, and a call without dropout from none."""
+    """Construction draws from torch's generator alone, and a call without dropout from none.
+
+    Promise: unwritten.process.
+    """
     random.seed(case.seed)  # to where no subject would put them
     np.random.seed(case.seed)  # noqa: NPY002
     problem, before = case.problem(), chance()
@@ -53,7 +59,10 @@ def test_a_call_without_dropout_draws_nothing(case: Case, subject: Subject) -> l
 
 @holds_for(**FEW)
 def test_nothing_is_printed(case: Case, subject: Subject) -> list[Comparison]:
-    """Neither construction nor a call with backward writes to standard output."""
+    """Neither construction nor a call with backward writes to standard output.
+
+    Promise: unwritten.process.
+    """
     written: list[str] = []
     with stdout_of(written):
         subject.run(case.problem(), gradients=True)

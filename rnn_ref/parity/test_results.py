@@ -33,7 +33,10 @@ WHOLE: dict[str, Any] = {
 def test_shapes_dtypes_and_devices_are_as_documented(
     case: Case, subject: Subject
 ) -> list[Comparison]:
-    """output and h_n have the documented shapes in every layout, the weights' dtype and device."""
+    """output and h_n have the documented shapes in every layout, the weights' dtype and device.
+
+    Promise: rnn.input, rnn.output, rnn.h_n, rnn.batch_first.
+    """
     subject.run(case.problem())  # raises a SubjectFault that says what is not
     return [counted("shape, dtype and device of output and h_n", 6)]
 
@@ -42,7 +45,10 @@ def test_shapes_dtypes_and_devices_are_as_documented(
 def test_h_n_is_the_state_in_which_each_direction_ended(
     case: Case, subject: Subject
 ) -> list[Comparison]:
-    """The last layer's h_n is in output to the bit: at the last step, in reverse at the first."""
+    """The last layer's h_n is in output to the bit: at the last step, in reverse at the first.
+
+    Promise: rnn.h_n, rnn.directions, rnn.splitting.
+    """
     problem = case.problem()
     run = subject.run(problem)
     ended = to_the_bit(final([run.output], problem.D), problem)
@@ -51,7 +57,10 @@ def test_h_n_is_the_state_in_which_each_direction_ended(
 
 @holds_for(**WHOLE)
 def test_whole_numbers_come_out_exactly(case: Case, subject: Subject) -> list[Comparison]:
-    """Where every sum is exact in any order, output and h_n are exact."""
+    """Where every sum is exact in any order, output and h_n are exact.
+
+    Promise: rnn.equation, rnn.relu, unwritten.exact.
+    """
     problem = case.problem()
     run, oracle = subject.run(problem), Oracle(problem)
     return compare_results(problem, run.output, run.h_n, (oracle.output, oracle.h_n))
@@ -59,7 +68,10 @@ def test_whole_numbers_come_out_exactly(case: Case, subject: Subject) -> list[Co
 
 @holds_for(**WHOLE, needs=("gradients",))
 def test_whole_gradients_come_out_exactly(case: Case, subject: Subject) -> list[Comparison]:
-    """Where every sum is exact in any order, so are the gradients; relu's slope at 0 is 0."""
+    """Where every sum is exact in any order, so are the gradients; relu's slope at 0 is 0.
+
+    Promise: backward.chain_rule, unwritten.exact.
+    """
     problem = case.problem()
     run = subject.run(problem, gradients=True)
     return compare_gradients(problem, run.gradients, Oracle(problem).gradients())
@@ -69,7 +81,10 @@ def test_whole_gradients_come_out_exactly(case: Case, subject: Subject) -> list[
 def test_a_call_changes_neither_arguments_nor_weights(
     case: Case, subject: Subject
 ) -> list[Comparison]:
-    """Input, h_0 and every parameter are the same, to the bit, after a call."""
+    """Input, h_0 and every parameter are the same, to the bit, after a call.
+
+    Promise: unwritten.pure.
+    """
     problem = case.problem()
     module, leaves = subject.build(problem), subject.leaves(problem)
     before = {name: to_array(leaf) for name, leaf in leaves.items()} | problem.parameters
@@ -85,7 +100,10 @@ def test_a_call_changes_neither_arguments_nor_weights(
 def test_a_later_call_owes_nothing_to_an_earlier_one(
     case: Case, subject: Subject
 ) -> list[Comparison]:
-    """A second call, after one with other and longer input, obeys the recurrence by itself."""
+    """A second call, after one with other and longer input, obeys the recurrence by itself.
+
+    Promise: unwritten.memory.
+    """
     problem = case.problem()
     module = subject.build(problem)
     longer = np.concatenate([problem.input[::-1], problem.input])

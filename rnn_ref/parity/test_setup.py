@@ -19,7 +19,10 @@ from rnn_ref.subject import Subject
 def test_setup_weights_arrive_and_two_tensors_come_back(
     case: Case, subject: Subject
 ) -> list[Comparison]:
-    """Set-up: the module takes weights by torch's names, to the bit, and returns (output, h_n)."""
+    """Set-up: the module takes weights by torch's names, to the bit, and returns (output, h_n).
+
+    Promise: module.load, module.keys.
+    """
     problem = case.problem()
     module = subject.build(problem)
     subject.run(problem, module)

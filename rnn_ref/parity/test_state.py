@@ -33,7 +33,11 @@ def require(what: str, came: object, due: object) -> None:
 def test_parameters_have_their_documented_names_order_and_shapes(
     case: Case, subject: Subject
 ) -> list[Comparison]:
-    """state_dict, named_parameters and all_weights go layer by layer, direction by direction."""
+    """state_dict, named_parameters and all_weights go layer by layer, direction by direction.
+
+    Promise: rnn.weight_ih, rnn.weight_hh, rnn.bias_ih, rnn.bias_hh, module.state_dict,
+    module.named_parameters.
+    """
     problem = case.problem()
     module = subject.build(problem)
     due = names(case.L, case.D, case.bias)
@@ -52,7 +56,10 @@ def test_parameters_have_their_documented_names_order_and_shapes(
 
 @holds_for(**FEW)
 def test_state_dict_is_strict(case: Case, subject: Subject) -> list[Comparison]:
-    """A name that is missing, one too many, or a wrong shape, is refused by load_state_dict."""
+    """A name that is missing, one too many, or a wrong shape, is refused by load_state_dict.
+
+    Promise: module.strict.
+    """
     module = subject.build(case.problem())
     state = module.state_dict()
     first = next(iter(state))
@@ -88,7 +95,10 @@ COPIES: dict[str, Callable[[torch.nn.Module], torch.nn.Module]] = {
 
 @holds_for(**FEW, needs=("pickle",))
 def test_a_copied_module_is_the_same_and_its_own(case: Case, subject: Subject) -> list[Comparison]:
-    """Copied or pickled it computes the same, with weights of its own."""
+    """Copied or pickled it computes the same, with weights of its own.
+
+    Promise: unwritten.own.
+    """
     problem = case.problem()
     name = list(COPIES)[case.seed % len(COPIES)]
     module = subject.build(problem)
@@ -108,7 +118,10 @@ def test_a_copied_module_is_the_same_and_its_own(case: Case, subject: Subject) -
 def test_a_module_computes_in_the_dtype_it_is_moved_to(
     case: Case, subject: Subject
 ) -> list[Comparison]:
-    """.double(), or .to(dtype), moves weights that float32 holds exactly, and all that follows."""
+    """.double(), or .to(dtype), moves weights that float32 holds exactly, and all that follows.
+
+    Promise: module.to, module.double.
+    """
     narrow = replace(case, dtype="float32").problem()
     module = subject.build(narrow)
     with blaming("moving the module to float64"):
@@ -142,6 +155,8 @@ def test_weights_begin_uniform_within_one_over_the_root_of_hidden_size(
     """All parameters are drawn from U(-1/sqrt(H), 1/sqrt(H)), and repeat from the seed.
 
     Judged by exact binomial tests of how many fall into each quarter of the range.
+
+    Promise: rnn.initialized, seed.sets.
     """
     H, I = 40, 30
     options = {"num_layers": case.L, "bidirectional": case.D == 2}
@@ -178,7 +193,10 @@ def require_uniform(name: str, drawn: Floats, H: int) -> list[Comparison]:
 def test_two_modules_begin_with_weights_of_their_own(
     case: Case, subject: Subject
 ) -> list[Comparison]:
-    """Two modules that are made one after the other differ, and share nothing."""
+    """Two modules that are made one after the other differ, and share nothing.
+
+    Promise: unwritten.own.
+    """
     options = {"num_layers": case.L} if case.L > 1 else {}
     first, second = (subject.factory(20, 30, **options) for _ in range(2))
     for (name, a), (_, b) in zip(first.named_parameters(), second.named_parameters(), strict=True):
@@ -191,7 +209,10 @@ def test_two_modules_begin_with_weights_of_their_own(
 def test_training_mode_and_eval_are_alike_without_dropout(
     case: Case, subject: Subject
 ) -> list[Comparison]:
-    """Neither train() nor eval() changes a bit of the results."""
+    """Neither train() nor eval() changes a bit of the results.
+
+    Promise: module.train, module.eval.
+    """
     problem = case.problem()
     module = subject.build(problem)
     train, evaluated = (subject.run(problem, module.train(mode)) for mode in (True, False))
@@ -202,7 +223,10 @@ def test_training_mode_and_eval_are_alike_without_dropout(
 
 @holds_for(**FEW)
 def test_flattening_changes_nothing(case: Case, subject: Subject) -> list[Comparison]:
-    """`flatten_parameters` leaves names, weights and results as they are."""
+    """`flatten_parameters` leaves names, weights and results as they are.
+
+    Promise: rnn.flatten.
+    """
     problem = case.problem()
     module = subject.build(problem)
     with blaming("flatten_parameters"):
@@ -216,7 +240,10 @@ def test_flattening_changes_nothing(case: Case, subject: Subject) -> list[Compar
 
 @holds_for(**FEW, num_layers=(2, 3), directions=(1,), needs=("deep",))
 def test_tied_weights_count_in_every_place(case: Case, subject: Subject) -> list[Comparison]:
-    """weight_hh of two layers that are one parameter acts as two, and follows a change."""
+    """weight_hh of two layers that are one parameter acts as two, and follows a change.
+
+    Promise: unwritten.tied.
+    """
     problem = case.problem()
     module = subject.build(problem)
     tied = problem.parameters["weight_hh_l0"]
@@ -240,7 +267,10 @@ class Doubled(torch.nn.Module):
     needs=("parametrized",),
 )
 def test_parametrized_weights_are_computed_anew(case: Case, subject: Subject) -> list[Comparison]:
-    """A weight under torch.nn.utils.parametrize is what its parametrisation makes of it."""
+    """A weight under torch.nn.utils.parametrize is what its parametrisation makes of it.
+
+    Promise: parametrize.returns, parametrize.differentiates.
+    """
     problem = case.problem()
     module = subject.build(problem)
     subject.run(problem, module)
@@ -256,7 +286,10 @@ def test_parametrized_weights_are_computed_anew(case: Case, subject: Subject) ->
 def test_a_module_on_the_meta_device_has_shapes_alone(
     case: Case, subject: Subject
 ) -> list[Comparison]:
-    """Made on the meta device, its parameters have shapes; moved off it, it can be loaded."""
+    """Made on the meta device, its parameters have shapes; moved off it, it can be loaded.
+
+    Promise: module.to_empty.
+    """
     problem = case.problem()
     with torch.device("meta"), blaming("constructing the module on the meta device"):
         module = subject.factory(case.I, case.H)
@@ -276,7 +309,10 @@ def test_a_module_on_the_meta_device_has_shapes_alone(
 
 @holds_for(at_most=10)
 def test_repr_tells_the_sizes(case: Case, subject: Subject) -> list[Comparison]:
-    """The module's representation names input_size and hidden_size, and options not by default."""
+    """The module's representation names input_size and hidden_size, and options not by default.
+
+    Promise: module.extra_repr.
+    """
     module = subject.build(case.problem())
     told = repr(module)
     due = [f"{case.I}, {case.H}"]

@@ -74,7 +74,10 @@ def require_alike(what: str, came: Floats, due: Floats) -> None:
 def test_special_values_go_where_the_equations_send_them(
     case: Case, subject: Subject
 ) -> list[Comparison]:
-    """One NaN or infinity in any argument or weight makes the elements special that it must."""
+    """One NaN or infinity in any argument or weight makes the elements special that it must.
+
+    Promise: unwritten.special.
+    """
     problem = case.problem()
     problem, name, at = spoilt(problem, case.seed, list(arguments(problem)))
     run = subject.run(problem)
@@ -87,7 +90,10 @@ def test_special_values_go_where_the_equations_send_them(
 
 @holds_for(**TAME, layouts=("steps", "batch_first"))
 def test_special_values_stay_in_their_row(case: Case, subject: Subject) -> list[Comparison]:
-    """What is special in one row's input or h_0 leaves the other rows as they are, to the bit."""
+    """What is special in one row's input or h_0 leaves the other rows as they are, to the bit.
+
+    Promise: unwritten.rows, unwritten.special.
+    """
     plain = case.problem()
     names = ["input"] if plain.h_0 is None else ["input", "h_0"]
     problem, name, at = spoilt(plain, case.seed, names)
@@ -102,7 +108,10 @@ def test_special_values_stay_in_their_row(case: Case, subject: Subject) -> list[
 
 @holds_for()
 def test_a_clean_call_forgets_a_spoilt_one(case: Case, subject: Subject) -> list[Comparison]:
-    """After a call with nothing but NaN, the same module is right again."""
+    """After a call with nothing but NaN, the same module is right again.
+
+    Promise: unwritten.memory.
+    """
     problem = case.problem()
     module, oracle = subject.build(problem), Oracle(problem)
     h_0 = None if problem.h_0 is None else problem.h_0 * np.nan
@@ -113,7 +122,10 @@ def test_a_clean_call_forgets_a_spoilt_one(case: Case, subject: Subject) -> list
 
 @holds_for(nonlinearities=("tanh",), needs=("tanh",))
 def test_tanh_stays_within_one(case: Case, subject: Subject) -> list[Comparison]:
-    """No state of a tanh network is beyond 1 in magnitude, however large what leads to it."""
+    """No state of a tanh network is beyond 1 in magnitude, however large what leads to it.
+
+    Promise: unwritten.range.
+    """
     run = subject.run(case.problem())
     largest = max(float(np.abs(a).max()) for a in (run.output, run.h_n))
     if not largest <= 1:
@@ -123,7 +135,10 @@ def test_tanh_stays_within_one(case: Case, subject: Subject) -> list[Comparison]
 
 @holds_for(nonlinearities=("tanh",), needs=("tanh",), weights=("torch",), inputs=("normal",))
 def test_tanh_of_what_is_large_is_one(case: Case, subject: Subject) -> list[Comparison]:
-    """Pre-activations from 50 to the largest number give 1, with the right sign."""
+    """Pre-activations from 50 to the largest number give 1, with the right sign.
+
+    Promise: unwritten.range, unwritten.special.
+    """
     problem = case.problem()
     largest = Oracle(problem).rounding.largest
     sizes = np.array([50, 100, 1e3, largest / 4, largest / 2])
