@@ -36,6 +36,10 @@ def documentation(of: str) -> str:
     return plain("\n".join(said))
 
 
+@pytest.mark.skipif(
+    torch.__version__ < torch.torch_version.TorchVersion("2.13"),  # type: ignore[no-untyped-call]
+    reason="quoted from the documentation of torch 2.13",
+)
 @pytest.mark.parametrize("name", [n for n, promise in PROMISES.items() if promise.of])
 def test_a_promise_is_in_the_documentations_words(name: str) -> None:
     """What is quoted is said in the installed torch's docstrings."""
