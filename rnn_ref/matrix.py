@@ -31,9 +31,14 @@ def judge(names: Sequence[str], profile: str) -> Iterator[Judged]:
     """Run the properties in each way, one after another."""
     for name in names:
         way = WAYS[name]
+        if way.missing:
+            yield Judged(name, way, None)
+            continue
         command = [sys.executable, "-W", "ignore", "-m", "rnn_ref.cli", "verify"]
         command += ["--profile", profile, "--subject", way.subject]
+        command += ["--timeout", "200"]  # some compile what they are called with
         command += [word for lacking in way.without for word in ("--without", lacking)]
+        command += [word for dtype in way.dtypes for word in ("--dtype", dtype)]
         words = " or ".join(f"test_{group}.py" for group in way.only)
         words = words or " and ".join(f"not {word}" for word in way.passed_over)
         command += ["-k", words] if words else []
@@ -63,6 +68,9 @@ def lines(judged: Sequence[Judged]) -> Iterator[str]:
     """The table, what is known or fails, and why what is not judged is not."""
     yield " " * 20 + "".join(group.rjust(10) for group in GROUPS)
     for each in judged:
+        if each.way.missing:
+            yield f"{each.name:22} not installed: {', '.join(each.way.missing)}"
+            continue
         yield each.name.ljust(20) + "".join(cell(each, group).rjust(10) for group in GROUPS)
     yield ""
     for each in judged:
@@ -75,7 +83,7 @@ def lines(judged: Sequence[Judged]) -> Iterator[str]:
         yield from sorted(told)
         reasons = {**each.way.without, **each.way.passed_over}
         if each.way.only:
-            yield f"{each.name}: judged in {', '.join(each.way.only)} alone: each form is compiled"
+            yield f"{each.name}: judged in {', '.join(each.way.only)} alone: {each.way.because}"
         if reasons:
             told_of = ", ".join(f"{word} ({reason})" for word, reason in reasons.items())
             yield f"{each.name}: not judged: {told_of}"

@@ -358,6 +358,8 @@ class Verification:
         found: Any = dict(report.user_properties).get(REPORTED)
         if found is None or (report.when != "call" and report.passed):
             return
+        if hasattr(report, "node"):
+            del report.node  # else pytest puts a line on the worker above the message
         verdict = {"passed": "holds", "failed": "FAILS", "skipped": "not judged"}[report.outcome]
         message = report.longreprtext if report.failed else ""
         if isinstance(report.longrepr, tuple):
@@ -368,8 +370,6 @@ class Verification:
         self.rows[report.nodeid] = Row(**{**found, "verdict": verdict, "message": message})
         if verdict == "FAILS" and found["name"].startswith(SETUP):
             self.trail.say("stop", "the set-up property fails: see to the wiring first")
-        if hasattr(report, "node"):
-            del report.node  # else pytest puts a line on the worker above the message
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:

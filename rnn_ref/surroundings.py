@@ -80,7 +80,7 @@ def kept() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def stdout_of(written: list[str]) -> Iterator[None]:
+def stdout_of(written: list[str]) -> Iterator[list[str]]:
     """Gather what is written to standard output meanwhile, by Python or below it."""
     sys.stdout.flush()
     kept, python = os.dup(1), io.StringIO()
@@ -89,7 +89,7 @@ def stdout_of(written: list[str]) -> Iterator[None]:
             os.dup2(file.fileno(), 1)
             try:
                 with contextlib.redirect_stdout(python):
-                    yield
+                    yield written
             finally:
                 if os.name == "posix":
                     ctypes.CDLL(None).fflush(None)  # what C wrote waits in a buffer

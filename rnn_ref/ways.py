@@ -6,7 +6,11 @@ that runs in another way. To add one, write its function and its line in WAYS.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import importlib.util
+import io
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -65,11 +69,7 @@ def eager_without_onednn(*arguments: Any, **options: Any) -> nn.RNN:
 @way
 def functional(rnn: nn.RNN, _: Arguments) -> Forward:
     """Through torch.func.functional_call, the parameters as an argument."""
-    skeleton = nn.RNN(
-        rnn.input_size, rnn.hidden_size, rnn.num_layers, rnn.nonlinearity, rnn.bias,
-        rnn.batch_first, rnn.dropout, rnn.bidirectional,
-    )  # fmt: skip
-    skeleton.train(rnn.training)
+    skeleton = like(rnn, nn.RNN)
     return lambda *given: torch.func.functional_call(skeleton, dict(rnn.named_parameters()), given)
 
 
@@ -166,6 +166,136 @@ def compiled_inductor(rnn: nn.RNN, _: Arguments) -> Forward:
     return compiled(rnn, "inductor")
 
 
+@way
+def inference(rnn: nn.RNN, _: Arguments) -> Forward:
+    """Under torch.inference_mode, in which nothing is recorded for backward."""
+
+    def call(*given: Tensor) -> Any:
+        with torch.inference_mode():
+            return rnn(*given)
+
+    return call
+
+
+def ensemble(rnn: nn.RNN, skeleton: nn.RNN) -> Forward:
+    """The second of three networks with other weights that torch.func.vmap runs side by side."""
+
+    def call(*given: Tensor) -> Any:
+        stacked = {name: torch.stack([p * 2, p, -p]) for name, p in rnn.named_parameters()}
+
+        def member(weights: dict[str, Tensor]) -> Any:
+            return torch.func.functional_call(skeleton, weights, given)
+
+        output, h_n = torch.func.vmap(member, randomness="different")(stacked)
+        return output[1], h_n[1]
+
+    return call
+
+
+def like(rnn: nn.RNN, kind: type[nn.RNN]) -> nn.RNN:
+    """A network of a kind with the options and the mode of another."""
+    made = kind(
+        rnn.input_size, rnn.hidden_size, rnn.num_layers, nonlinearity=rnn.nonlinearity,
+        bias=rnn.bias, batch_first=rnn.batch_first, dropout=rnn.dropout,
+        bidirectional=rnn.bidirectional,
+    )  # fmt: skip
+    return made.train(rnn.training)
+
+
+@way
+def vmapped(rnn: nn.RNN, _: Arguments) -> Forward:
+    """Through torch.func.vmap, one of an ensemble."""
+    return ensemble(rnn, like(rnn, nn.RNN))
+
+
+@way
+def vmapped_cells(rnn: nn.RNN, _: Arguments) -> Forward:
+    """Through torch.func.vmap, one of an ensemble of unrolled cells."""
+    return ensemble(rnn, like(rnn, Cells))
+
+
+def onnx_session(model: bytes) -> Callable[..., list[Tensor]]:
+    """A model in ONNX Runtime, on CPU: what it returns for tensors, in the order of its inputs."""
+    runtime: Any = importlib.import_module("onnxruntime")
+    session = runtime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    names = [input.name for input in session.get_inputs()]
+
+    def call(*given: Tensor) -> list[Tensor]:
+        arrays = [tensor.detach().contiguous().numpy() for tensor in given]
+        results = session.run(None, dict(zip(names, arrays, strict=True)))
+        return [torch.from_numpy(result) for result in results]
+
+    return call
+
+
+@way
+def onnx_exported(rnn: nn.RNN, arguments: Arguments) -> Forward:
+    """Exported by torch.onnx, and run by ONNX Runtime."""
+    export: Any = torch.onnx.export
+    with contextlib.redirect_stdout(io.StringIO()):  # it tells of its progress
+        program = export(rnn.eval(), arguments, dynamo=True, verbose=False)
+    session = onnx_session(program.model_proto.SerializeToString())
+    return lambda *given: tuple(session(*given))
+
+
+def onnx_layer(rnn: nn.RNN, l: int, x: Tensor, h_0: Tensor) -> list[Tensor]:
+    """One layer as the ONNX operator RNN has it: its states (T, D, N, H), and the last ones."""
+    onnx: Any = importlib.import_module("onnx")
+    ends = [f"_l{l}", f"_l{l}_reverse"][: 1 + rnn.bidirectional]
+
+    def stacked(kind: str) -> Tensor:
+        return torch.stack([getattr(rnn, kind + end) for end in ends])
+
+    arguments = {"X": x, "W": stacked("weight_ih"), "R": stacked("weight_hh"), "H": h_0}
+    names = ["X", "W", "R", "", "", "H"]
+    if rnn.bias:
+        arguments["B"] = torch.cat([stacked("bias_ih"), stacked("bias_hh")], dim=1)
+        names[3] = "B"
+    node = onnx.helper.make_node(
+        "RNN", names, ["Y", "Y_h"],
+        hidden_size=rnn.hidden_size,
+        direction="bidirectional" if rnn.bidirectional else "forward",
+        activations=[rnn.nonlinearity.capitalize()] * len(ends),
+    )  # fmt: skip
+    float32 = onnx.TensorProto.FLOAT
+    given = [onnx.helper.make_tensor_value_info(n, float32, a.shape) for n, a in arguments.items()]
+    told = [onnx.helper.make_tensor_value_info(n, float32, None) for n in ("Y", "Y_h")]
+    graph = onnx.helper.make_graph([node], "rnn", given, told)
+    opset = [onnx.helper.make_opsetid("", 22)]
+    model = onnx.helper.make_model(graph, opset_imports=opset, ir_version=10)
+    return onnx_session(model.SerializeToString())(*arguments.values())
+
+
+class OnnxOperator(nn.RNN):
+    """The ONNX operator RNN, given the weights, layer by layer, run by ONNX Runtime."""
+
+    def forward(self, input: Tensor, h_0: Tensor | None = None) -> Any:  # type: ignore[override]
+        unbatched = input.dim() == 2
+        first = self.batch_first and not unbatched
+        x = input[:, None] if unbatched else input.transpose(0, 1) if first else input
+        D = 2 if self.bidirectional else 1
+        if h_0 is None:
+            h_0 = x.new_zeros(self.num_layers * D, x.shape[1], self.hidden_size)
+        elif unbatched:
+            h_0 = h_0[:, None]
+        h_n = []
+        for l in range(self.num_layers):
+            y, last = onnx_layer(self, l, x, h_0[l * D : l * D + D])
+            x = y.transpose(1, 2).flatten(2)
+            h_n.append(last)
+        h = torch.cat(h_n)
+        if unbatched:
+            return x[:, 0], h[:, 0]
+        return (x.transpose(0, 1) if first else x), h
+
+
+class Bare(nn.RNNCell):
+    """An nn.RNNCell that is called with other weights than its own, and draws none."""
+
+    def reset_parameters(self) -> None:
+        """Leave them."""
+
+
 class Cells(nn.RNN):
     """RNNCell, unrolled over steps, directions and layers."""
 
@@ -190,8 +320,8 @@ class Cells(nn.RNN):
 
     def run(self, x: Tensor, h: Tensor, l: int, d: int) -> Tensor:
         """The states of one direction of one layer, from the cell that has its weights."""
-        with torch.device("meta"):  # it is called with other weights, and draws none
-            cell = nn.RNNCell(x.shape[2], self.hidden_size, self.bias, self.nonlinearity)
+        with torch.device("meta"):
+            cell = Bare(x.shape[2], self.hidden_size, self.bias, self.nonlinearity)
         end = f"_l{l}" + "_reverse" * d
         weights = {name: getattr(self, name + end) for name, _ in cell.named_parameters()}
         states = []
@@ -205,14 +335,27 @@ class Cells(nn.RNN):
 class Way:
     """A subject; by capability or property what says nothing of it, with the reason.
 
-    `only` names the groups of properties that are judged where each call is compiled, which
-    takes seconds.
+    `only` names the groups of properties that are judged where others can't be, or take too
+    long, `because` of something; `dtypes` those that it has, if not all; `requires` modules
+    or programs without which it can't be run.
     """
 
     subject: str
     without: dict[str, str] = field(default_factory=dict)
     passed_over: dict[str, str] = field(default_factory=dict)
     only: tuple[str, ...] = ()
+    because: str = "each form is compiled"
+    dtypes: tuple[str, ...] = ()
+    requires: tuple[str, ...] = ()
+
+    @property
+    def missing(self) -> list[str]:
+        """What it requires and is not installed."""
+        return [
+            name
+            for name in self.requires
+            if not (importlib.util.find_spec(name) or shutil.which(name))
+        ]
 
 
 FROZEN = {
@@ -220,8 +363,13 @@ FROZEN = {
     "pickle": "holds a graph that can't be copied",
     "parametrized": "reads the parameters by name",
 }
-TIED = {"tied_weights": "takes no parameter twice"}
+TIED = {
+    "tied_weights": "takes no parameter twice",
+    "threads_that_share": "puts the parameters into one skeleton for the time of a call",
+}
+CHECKS = {"refused": "RNNCell's own checks are not nn.RNN's"}
 QUICK = ("setup", "bounds", "dropout")
+FORWARD = {"gradients": "computes no gradients", "dropout": "is for inference"}
 
 WAYS = {
     "eager": Way("torch.nn:RNN"),
@@ -229,7 +377,7 @@ WAYS = {
     "RNNCell unrolled": Way(
         "rnn_ref.ways:Cells",
         {"packed": "a cell takes no packed sequence"},
-        {"refused": "RNNCell's own checks are not nn.RNN's"},
+        CHECKS,
     ),
     "functional_call": Way("rnn_ref.ways:functional", FROZEN, TIED),
     "jvp": Way(
@@ -238,7 +386,9 @@ WAYS = {
         {"threads_that_share": "dual levels belong to one thread", "expanded_state": "writes"},
     ),
     "jit.trace": Way(
-        "rnn_ref.ways:traced", FROZEN, {**TIED, "checkpointing": "saves other tensors"}
+        "rnn_ref.ways:traced",
+        FROZEN,
+        {"tied_weights": TIED["tied_weights"], "checkpointing": "saves other tensors"},
     ),
     "jit.script": Way(
         "rnn_ref.ways:scripted",
@@ -253,5 +403,32 @@ WAYS = {
     "export, decomposed": Way("rnn_ref.ways:decomposed", only=QUICK),
     "compile, eager": Way("rnn_ref.ways:compiled_eager", only=QUICK),
     "compile, aot_eager": Way("rnn_ref.ways:compiled_aot_eager", only=QUICK),
+    "compile, inductor": Way(
+        "rnn_ref.ways:compiled_inductor", only=("setup", "dropout"), requires=("c++",)
+    ),
+    "inference mode": Way(
+        "rnn_ref.ways:inference",
+        {**FROZEN, **FORWARD},
+        {
+            "results_share": "its results can't be written into outside it",
+            "batch_of_none": "computes no gradients",
+        },
+    ),
+    "vmap": Way("rnn_ref.ways:vmapped", only=("setup",), because="it can't be called"),
+    "vmap, RNNCell": Way("rnn_ref.ways:vmapped_cells", FROZEN, {**TIED, **CHECKS}),
+    "ONNX export": Way(
+        "rnn_ref.ways:onnx_exported",
+        FORWARD,
+        only=("setup", "bounds"),
+        requires=("onnx", "onnxruntime", "onnxscript"),
+    ),
+    "ONNX operator": Way(
+        "rnn_ref.ways:OnnxOperator",
+        FORWARD,
+        only=("setup", "bounds", "results"),
+        because="it is a program of its own, fed by hand",
+        dtypes=("float32",),
+        requires=("onnx", "onnxruntime"),
+    ),
 }
 """The ways that `rnn-ref matrix` shows."""

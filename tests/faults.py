@@ -52,6 +52,7 @@ TANH = "else a.tanh()"
 RESULT = "        h = torch.stack(h_n)\n"
 CLASS = "    def forward(self, input, h_0"
 CELL_CLASS = "    def forward(self, input, hx"
+BACK = "        T = len(x)\n"
 BEGIN = "        h_n = []\n"
 ORDER = """
     def __init__(self, I, H, num_layers=1, bias=True, nonlinearity="tanh", *rest, **options):
@@ -239,6 +240,8 @@ FAULTS = (
     Fault("seeds NumPy", DRAWS, BEGIN, "        import numpy\n        numpy.random.seed(0)\n" + BEGIN),
     Fault("prints", "nothing_is_printed", RESULT, RESULT + "        print(x.shape)\n"),
     Fault("writes below Python", "nothing_is_printed", RESULT, RESULT + "        __import__('os').write(1, b'step')\n"),
+    Fault("backward seeds", "backward_leaves_the_process_as_it_was", BACK, BACK + "        torch.manual_seed(0)\n"),
+    Fault("backward prints", "backward_leaves_the_process_as_it_was", BACK, BACK + "        print(len(x))\n"),
     # The cell.
     Fault("a cell without b_hh", CELL, "self.bias_ih + self.bias_hh", "self.bias_ih"),
     Fault("a cell that takes relu for tanh without a batch", CELL, 'sums.tanh() if self.nonlinearity == "tanh"', 'sums.tanh() if self.nonlinearity == "tanh" and input.dim() == 2'),

@@ -37,7 +37,7 @@ def documentation(of: str) -> str:
 
 
 @pytest.mark.skipif(
-    torch.__version__ < torch.torch_version.TorchVersion("2.13"),  # type: ignore[no-untyped-call]
+    torch.__version__ < torch.torch_version.TorchVersion("2.13"),
     reason="quoted from the documentation of torch 2.13",
 )
 @pytest.mark.parametrize("name", [n for n, promise in PROMISES.items() if promise.of])

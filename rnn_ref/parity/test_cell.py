@@ -54,7 +54,7 @@ def unrolled(subject: Subject) -> Subject:
     return Subject(subject.cell_name, factory, subject.device)
 
 
-@holds_for(**CELL)
+@holds_for(**CELL, at_most=100)
 def test_every_step_of_a_cell_obeys_the_recurrence(
     case: Case, subject: Subject
 ) -> list[Comparison]:
@@ -68,7 +68,7 @@ def test_every_step_of_a_cell_obeys_the_recurrence(
     return compare_steps(problem, [run.output], oracle.steps(oracle.own([run.output])))
 
 
-@holds_for(**{**CELL, "needs": ("cell", "gradients")})
+@holds_for(**{**CELL, "needs": ("cell", "gradients")}, at_most=100)
 def test_gradients_of_a_cell_are_within_their_bounds(
     case: Case, subject: Subject
 ) -> list[Comparison]:
@@ -81,7 +81,7 @@ def test_gradients_of_a_cell_are_within_their_bounds(
     return compare_gradients(problem, run.gradients, Oracle(problem).gradients())
 
 
-@holds_for(**CELL)
+@holds_for(**CELL, at_most=50)
 def test_a_network_equals_its_cell_unrolled(case: Case, subject: Subject) -> list[Comparison]:
     """nn.RNN of one layer gives what RNNCell with its weights gives, step by step.
 

@@ -33,11 +33,9 @@ def test_settings_of_the_process_are_left_as_they_were(
     problem, before = case.problem(), settings()
     module = subject.build(problem)
     require_unchanged("constructing the module", before, settings())
-    output, h_n = subject.forward(problem, module, subject.leaves(problem, gradients=True))
+    subject.forward(problem, module, subject.leaves(problem))
     require_unchanged("the call", before, settings())
-    subject.pull(problem, output, h_n)
-    require_unchanged("backward", before, settings())
-    return [counted("settings", 3 * len(before))]
+    return [counted("settings", 2 * len(before))]
 
 
 @holds_for(**FEW)
@@ -46,26 +44,52 @@ def test_a_call_without_dropout_draws_nothing(case: Case, subject: Subject) -> l
 
     Promise: unwritten.process.
     """
-    random.seed(case.seed)  # to where no subject would put them
-    np.random.seed(case.seed)  # noqa: NPY002
-    problem, before = case.problem(), chance()
+    problem, before = case.problem(), stirred(case)
     module, built = subject.build(problem), chance()
     drawn = {name: state for name, state in before.items() if "torch" not in name}
     require_unchanged("constructing the module", drawn, built)
-    subject.run(problem, module, gradients=True)
-    require_unchanged("the call, with backward,", built, chance())
+    subject.forward(problem, module, subject.leaves(problem))
+    require_unchanged("the call", built, chance())
     return [counted("generators", 2 * len(before))]
 
 
 @holds_for(**FEW)
 def test_nothing_is_printed(case: Case, subject: Subject) -> list[Comparison]:
-    """Neither construction nor a call with backward writes to standard output.
+    """Neither construction nor a call writes to standard output.
 
     Promise: unwritten.process.
     """
-    written: list[str] = []
-    with stdout_of(written):
-        subject.run(case.problem(), gradients=True)
-    if written[0]:
-        raise SubjectFault(f"standard output got {written[0][:60]!r}")
+    with stdout_of([]) as written:
+        subject.run(case.problem())
+    require_silence(written)
     return [counted("silence", 1)]
+
+
+@holds_for(**FEW, needs=("gradients",))
+def test_backward_leaves_the_process_as_it_was(case: Case, subject: Subject) -> list[Comparison]:
+    """Backward changes no setting, draws nothing and prints nothing.
+
+    Promise: unwritten.process.
+    """
+    problem = case.problem()
+    module, leaves = subject.build(problem), subject.leaves(problem, gradients=True)
+    results = subject.forward(problem, module, leaves)
+    before = {**settings(), **stirred(case)}
+    with stdout_of([]) as written:
+        subject.pull(problem, *results)
+    require_unchanged("backward", before, {**settings(), **chance()})
+    require_silence(written)
+    return [counted("settings and generators", len(before) + 1)]
+
+
+def stirred(case: Case) -> dict[str, Any]:
+    """The states of the generators, put where no subject would put them."""
+    random.seed(case.seed)
+    np.random.seed(case.seed)  # noqa: NPY002
+    return chance()
+
+
+def require_silence(written: list[str]) -> None:
+    """Raise SubjectFault if something was written to standard output."""
+    if any(written):
+        raise SubjectFault(f"standard output got {''.join(written)[:60]!r}")
