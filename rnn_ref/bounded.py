@@ -13,7 +13,7 @@ and addition rounded once, or fused; gradual underflow; a tanh of stated accurac
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -39,6 +39,7 @@ class Rounding:
     `eta` the smallest subnormal, `largest` the largest finite number, and `tanh` the
     relative error of the subject's tanh in units of u. Libraries of 1 to 3 are common
     (1.25 was measured for torch on CPU); 4 is the default that a subject is held to.
+    Numbers below `flush` in magnitude may be taken for zero: none, or the subnormal ones.
     """
 
     u: float
@@ -46,6 +47,17 @@ class Rounding:
     eta: float
     largest: float
     tanh: float = 4.0
+    flush: float = 0.0
+
+    @property
+    def smallest_normal(self) -> float:
+        """The smallest number of full precision."""
+        return self.eta / (2 * self.u)
+
+    @property
+    def underflow(self) -> float:
+        """How far off a number may be for being small."""
+        return max(self.eta, self.flush)
 
 
 ROUNDING = {
@@ -55,6 +67,16 @@ ROUNDING = {
     "float16": Rounding(2.0**-11, 2.0**-24, 2.0**-24, (2 - 2.0**-10) * 2.0**15),
 }
 """The rounding models by dtype; sums of 16-bit numbers are accumulated in float32."""
+
+
+def allow_flushing() -> None:
+    """Let subjects take subnormal numbers for zero, read or written, in this process from now on.
+
+    Intel 64 and IA-32 Architectures Software Developer's Manual, volume 1, section
+    10.2.3: denormals-are-zeros and flush-to-zero.
+    """
+    for dtype, rounding in ROUNDING.items():
+        ROUNDING[dtype] = replace(rounding, flush=rounding.smallest_normal)
 
 
 def gamma(k: float, u: float) -> float:
@@ -121,7 +143,7 @@ class Bounded(Composite):
         rounded = (gamma(k, r.ua) + gamma(k, CHECK) + stores) * magnitude
         # Sums of zeros are exact; but float64's own products may underflow to a 0 here.
         products = magnitude > 0 if r.eta > ROUNDING["float64"].eta else 1.0
-        error = (self.error + rounded + k * r.eta * products) * (1 + gamma(k + 8, CHECK))
+        error = (self.error + rounded + k * r.underflow * products) * (1 + gamma(k + 8, CHECK))
         fits = magnitude * (1 + gamma(k, r.ua) + stores) <= r.largest
         value, error = np.where(fits, self.value, 0.0), np.where(fits, error, np.inf)
         return Bounded(value, error, rounding=r, whole=False)
@@ -208,7 +230,7 @@ def tanh(a: Bounded) -> Bounded:
     y = np.tanh(a.value)
     slope = 1 / np.cosh(np.maximum(np.abs(a.value) - a.error, 0)) ** 2
     carried = slope * a.error
-    own = r.tanh * r.u * (np.abs(y) + carried) + CHECK_TANH * CHECK * np.abs(y) + r.eta
+    own = r.tanh * r.u * (np.abs(y) + carried) + CHECK_TANH * CHECK * np.abs(y) + r.underflow
     error = (carried + own) * (1 + gamma(32, CHECK))  # of which cosh, squared, may take 10
     error = np.minimum(error, range_of_tanh(y, r))
     return Bounded(y, np.where(np.isfinite(a.error), error, np.inf), rounding=r, whole=False)

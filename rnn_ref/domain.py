@@ -26,6 +26,7 @@ CAPABILITIES: dict[str, Domain] = {
     "packed": {},
     "packing": {},
     "cell": {},
+    "autocast": {},
     "dropout": {},
     "pickle": {},
     "parametrized": {},
@@ -45,10 +46,10 @@ CAPABILITIES: dict[str, Domain] = {
 
 `gradients` is backward through the module, `double_backward` that through backward,
 `packed` input that is a packed sequence, `packing` the functions that pack, `cell` an
-RNNCell, `dropout` that between layers, `pickle` copies of a module, `parametrized`
-weights under torch.nn.utils.parametrize, `meta` modules on the meta device, `positional`
-options by position, `bias` and `no_bias` networks with and without biases, `h_0` an
-initial state.
+RNNCell, `autocast` calls under torch.autocast, `dropout` that between layers, `pickle`
+copies of a module, `parametrized` weights under torch.nn.utils.parametrize, `meta`
+modules on the meta device, `positional` options by position, `bias` and `no_bias`
+networks with and without biases, `h_0` an initial state.
 """
 
 FIELDS = {

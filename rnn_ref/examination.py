@@ -11,6 +11,7 @@ import hypothesis
 import pytest
 from hypothesis import Phase
 
+from rnn_ref.bounded import ROUNDING
 from rnn_ref.case import Case
 from rnn_ref.corpus import OtherArrays
 from rnn_ref.domain import STRUCTURES, Domain, outside, restrict
@@ -260,6 +261,7 @@ class Examination:
         """What a failure says: what and where, how far, the case, and how to replay it."""
         name, cell = self.subject.name, self.subject.cell_name
         given = ["--cell", cell] if cell and name != TORCHS else []
+        given += ["--subnormals", "flushed"] if ROUNDING[case.dtype].flush else []
         again = command(
             "verify", *given, "-k", claim.__name__, "--case", str(case),
             subject=name, device=self.subject.device,

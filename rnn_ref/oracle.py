@@ -44,8 +44,9 @@ class Oracle:
         self.activation = ACTIVATIONS[problem.nonlinearity]
 
     def take(self, array: Floats) -> Bounded:
-        """An array of the problem's, or of the subject's, as numbers known exactly."""
-        return Bounded(array, rounding=self.rounding)
+        """An array of the problem's, or of the subject's, as numbers known as they are read."""
+        flushed = np.abs(array) * (np.abs(array) < self.rounding.flush)
+        return Bounded(array, flushed if flushed.any() else None, rounding=self.rounding)
 
     @cached_property
     def layers(self) -> Any:
@@ -93,8 +94,9 @@ class Oracle:
         not for an underflow, of which a large weight makes many times the smallest number.
         """
         taken = self.take(y)
-        smallest_normal = self.rounding.eta / (2 * self.rounding.u)
-        underflow = np.where(np.abs(taken.value) < smallest_normal, self.rounding.eta / 2, 0.0)
+        r = self.rounding
+        small = np.abs(taken.value) < r.smallest_normal
+        underflow = np.where(small, max(r.eta / 2, r.flush), 0.0)
         return taken if taken.whole else Bounded(y, underflow, rounding=self.rounding)
 
     def steps(self, own: Sequence[Bounded]) -> list[Bounded]:

@@ -89,6 +89,11 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "metavar": "FILE",
         "help": "known deviations of a subject of yours, a TOML file like rnn_ref/deviations.toml",
     },
+    "subnormals": {
+        "choices": ("kept", "flushed"),
+        "default": "kept",
+        "help": "whether subnormal numbers may be taken for zero (default: kept, they may not)",
+    },
     "timeout": {
         "type": float,
         "default": 20.0,
@@ -184,6 +189,7 @@ class Verification:
             profile=self.option("profile"),
             seed=self.option("seed"),
             without=sorted(set(self.option("without"))),
+            subnormals=self.option("subnormals"),
             case=str(self.case) if self.case else None,
         )
 
@@ -191,6 +197,7 @@ class Verification:
     def examination(self) -> Examination:
         """The subject, loaded, and what is drawn for it; a UsageError if it can't be loaded."""
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in cli.ENVIRONMENT
+        from rnn_ref.bounded import allow_flushing
         from rnn_ref.examination import Examination
         from rnn_ref.subject import CannotLoad, load
 
@@ -202,6 +209,8 @@ class Verification:
             raise pytest.UsageError(str(error)) from error
         if self.option("trail") is not None and run.device == "cpu":
             limit_memory()
+        if run.subnormals == "flushed":
+            allow_flushing()
         return Examination(
             subject=subject,
             dtypes=tuple(run.dtypes),

@@ -51,6 +51,7 @@ class Run:
     profile: str
     seed: int
     without: Sequence[str]
+    subnormals: str = "kept"
     case: str | None = None
 
 

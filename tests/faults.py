@@ -206,6 +206,7 @@ FAULTS = (
     Fault("a buffer read before it is written", "stale_memory_is_not_read", RESULT, RESULT + "        x = x + 0 * torch.empty(x.shape, dtype=x.dtype).fill_(torch.nan if x.shape[0] > 2 else 0)\n"),
     Fault("state shared by threads", "threads_that_share_a_module_do_not_disturb_one_another", BEGIN, BEGIN + "        self.__dict__['scratch'] = x\n        __import__('time').sleep(0.001)\n        x = self.__dict__['scratch']\n"),
     Fault("one thread computes in float32", "the_number_of_threads_changes_no_more_than_rounding", RESULT, RESULT + "        x = x.bfloat16().to(x.dtype) if torch.get_num_threads() == 4 else x\n"),
+    Fault("autocast loses a digit", "autocast_stays_within_the_bounds_of_the_lower_dtype", RESULT, RESULT + "        x = x * 1.1 if torch.is_autocast_enabled('cpu') else x\n"),
     # Special values.
     Fault("relu swallows NaN", "special_values_go_where_the_equations_send_them", "a.clamp(min=0) if", "torch.nan_to_num(a, nan=0.0, posinf=torch.inf).clamp(min=0) if"),
     Fault("NaN spreads over the batch", "special_values_stay_in_their_row", "a = a + b_hh", "a = a + b_hh + 0 * a.sum(0)"),

@@ -105,6 +105,14 @@ class Hangs(nn.RNN):
             time.sleep(1)
         return super().forward(input, h_0)
 
+class Flushes(nn.RNN):
+    def forward(self, input, h_0=None):
+        torch.set_flush_denormal(True)
+        try:
+            return super().forward(input, h_0)
+        finally:
+            torch.set_flush_denormal(False)
+
 class Gathers(nn.RNN):
     kept = []
     def forward(self, input, h_0=None):
@@ -261,6 +269,17 @@ def test_a_subject_that_misbehaves_is_one_named_failure_and_the_run_goes_on(
     assert done.stdout.count("\ncase: tanh L2 D1") == 1
     assert f"replay: rnn-ref verify --subject subjects:{name} -k test_every_step" in done.stdout
     assert re.search(r"obeys the recurrence, deep +50 .* holds\n +bidirectional", done.stdout)
+
+
+@pytest.mark.parametrize(("mode", "status"), [("kept", 1), ("flushed", 0)])
+def test_subnormals_are_kept_or_flushed_as_declared(folder: Path, mode: str, status: int) -> None:
+    """A module that takes them for zero conforms if that is declared, and not if it is not."""
+    line = "relu L2 D2 bias T3 N2 I3 H4 float32 weights=torch input=subnormal seed=1"
+    options = ["-n", "0", "--case", line.replace("bias ", ""), "--subnormals", mode]
+    options += ["-k", "recurrence and not packed or gradients_are_within or no_h_0"]
+    done = verify(folder, "--subject", "subjects:Flushes", *options)
+    assert done.returncode == status, done.stdout
+    assert ("--subnormals flushed" in done.stdout) == (mode == "flushed" and status == 1)
 
 
 def test_without_a_process_of_its_own_a_subject_that_ends_it_is_named_too(folder: Path) -> None:

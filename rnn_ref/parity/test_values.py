@@ -5,14 +5,16 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from rnn_ref.bridge import to_array
 from rnn_ref.case import Case, Problem, Words
 from rnn_ref.examination import holds_for
 from rnn_ref.functional import rnn
 from rnn_ref.judge import Comparison, compare_results, counted
 from rnn_ref.oracle import Oracle
-from rnn_ref.subject import Subject, SubjectFault
+from rnn_ref.subject import Subject, SubjectFault, blaming
 
 Floats = NDArray[np.floating[Any]]
 
@@ -160,3 +162,27 @@ def test_tanh_of_what_is_large_is_one(case: Case, subject: Subject) -> list[Comp
     if not (run.output == due).all():
         raise SubjectFault(f"tanh of {rows.tolist()} came as {run.output[0, 0].tolist()}")
     return [counted("states", run.output.size)]
+
+
+@holds_for(
+    dtypes=("float32",),
+    inputs=("normal", "normal", "large", "tiny"),
+    needs=("autocast",),
+    at_most=50,
+)
+def test_autocast_stays_within_the_bounds_of_the_lower_dtype(
+    case: Case, subject: Subject
+) -> list[Comparison]:
+    """Under torch.autocast to bfloat16, a float32 module's results are as good as bfloat16's.
+
+    Promise: autocast.accuracy.
+    """
+    low = replace(case, dtype="bfloat16").problem()
+    high = replace(low, dtype="float32")  # the same numbers, which float32 holds exactly
+    module, leaves = subject.build(high), subject.leaves(high)
+    device = torch.device(subject.device).type
+    with torch.no_grad(), torch.autocast(device, torch.bfloat16), blaming("the call"):
+        output, h_n = module(*leaves.values())
+    y, last = low.layout.to_steps(to_array(output)), low.layout.to_rows(to_array(h_n))
+    oracle = Oracle(low)
+    return compare_results(low, y, last, (oracle.output, oracle.h_n))
