@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NoReturn, TextIO
 
 MEMORY = 4 * 2**30
-"""What a run may take beyond what it has when it starts, in bytes.
+"""What a property may take beyond what its process has when it starts, in bytes.
 
 No example needs a hundredth of it; a subject that needs more is told so by its own
 allocation, before the machine ends something else.
@@ -70,7 +70,7 @@ class Trail:
         """Note what this process does there, and give it until the timeout."""
         if self.notes is None:
             self.notes = (self.folder / f"{self.process}.notes").open("w", encoding="utf-8")
-            faulthandler.enable(self.notes, all_threads=False)
+        faulthandler.enable(self.notes, all_threads=False)
         self.notes.seek(0)
         self.notes.truncate()
         self.notes.write(f"{self.place}\n{what}\n{END}")
@@ -80,6 +80,10 @@ class Trail:
     def end(self) -> None:
         """Note that this process is done with what it did."""
         faulthandler.cancel_dump_traceback_later()
+        if sys.__stderr__ is None:
+            faulthandler.disable()
+        else:
+            faulthandler.enable(sys.__stderr__)
         if self.notes is not None:
             self.notes.seek(0)
             self.notes.truncate()
@@ -94,7 +98,6 @@ class Trail:
     def close(self) -> None:
         """Note nothing more."""
         if self.notes is not None:
-            faulthandler.disable()
             self.notes.close()
             self.notes = None
 
@@ -142,14 +145,20 @@ def is_out_of_memory(error: BaseException | None) -> bool:
     return isinstance(error, MemoryError) or bool(said) or is_out_of_memory(error.__cause__)
 
 
-def limit_memory() -> None:
-    """Let this process take no more than MEMORY from here on, where the system can see to it."""
+@contextmanager
+def limited_memory() -> Iterator[None]:
+    """Let this process take no more than MEMORY meanwhile, where the system can see to it."""
     if sys.platform != "linux":
+        yield
         return
     import resource
 
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
     status = Path("/proc/self/status").read_text(encoding="ascii")
     taken = re.search(r"^VmData:\s+(\d+) kB$", status, re.MULTILINE)
-    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
-    if taken and hard == resource.RLIM_INFINITY:
+    if taken and soft == resource.RLIM_INFINITY:
         resource.setrlimit(resource.RLIMIT_DATA, (int(taken[1]) * 1024 + MEMORY, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))

@@ -14,7 +14,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -26,7 +26,7 @@ from rnn_ref.case import Case
 from rnn_ref.corpus import read_corpus
 from rnn_ref.domain import CAPABILITIES
 from rnn_ref.environment import environment
-from rnn_ref.isolation import PATIENCE, Trail, cost, limit_memory
+from rnn_ref.isolation import PATIENCE, Trail, cost, limited_memory
 from rnn_ref.record import Record, Unusable, read_record, require_corpus, require_no_record
 from rnn_ref.report import Row, Run, as_json, closing_line, table
 
@@ -166,7 +166,8 @@ class Verification:
         if self.option("trail") is None:
             yield None
             return
-        with self.trail.at(place):
+        spare = limited_memory() if self.option("device") == "cpu" else nullcontext()
+        with self.trail.at(place), spare:
             yield self.trail
 
     @cached_property
@@ -207,8 +208,6 @@ class Verification:
                 subject = load(run.subject, run.device, self.option("cell"))
         except CannotLoad as error:
             raise pytest.UsageError(str(error)) from error
-        if self.option("trail") is not None and run.device == "cpu":
-            limit_memory()
         if run.subnormals == "flushed":
             allow_flushing()
         return Examination(
