@@ -163,7 +163,9 @@ class Examination:
         found = []
         for deviation in self.deviations:
             case = Case.parse(deviation.case)
-            if deviation.property != claim.__name__ or outside(case, domain):
+            of_these = set(self.dtypes).intersection(deviation.where.get("dtype", self.dtypes))
+            anywhere = domain | {"dtypes": (case.dtype,)}
+            if deviation.property != claim.__name__ or not of_these or outside(case, anywhere):
                 continue
             try:
                 self.hold(claim, case, Tally())

@@ -82,6 +82,11 @@ def counted(name: str, elements: int) -> Comparison:
     return Comparison(name, elements, 0, 0, 0.0, "")
 
 
+def left_open(name: str, elements: int) -> Comparison:
+    """Elements of which nothing can be said."""
+    return Comparison(name, elements, elements, 0, 0.0, "")
+
+
 def named(axes: Sequence[str], index: Sequence[Any]) -> str:
     """An element's place in words, such as `step 3, row 0, direction reverse, unit 5`."""
     words = [
