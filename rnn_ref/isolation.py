@@ -12,6 +12,7 @@ import os
 import re
 import sys
 import sysconfig
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -27,6 +28,9 @@ allocation, before the machine ends something else.
 PATIENCE = 60.0
 """How many seconds may be lost to processes that ended before the rest is not judged."""
 
+SLOWER = 10
+"""How many times as long as any before it an example may take."""
+
 HUNG = "did not come back"
 """What is said of a process in which an example took longer than the timeout."""
 
@@ -37,13 +41,19 @@ END = "-- what was said last --\n"
 
 
 class Trail:
-    """The folder of a run; `timeout` is how many seconds an example of this process may take."""
+    """The folder of a run; `timeout` is how many seconds an example of this process may take.
+
+    Or SLOWER times as long as the longest one before it, which is for subjects, and
+    machines, that are slow throughout.
+    """
 
     def __init__(self, folder: Path, process: str = "alone", timeout: float = 20.0) -> None:
         self.folder = folder
         self.process = process
         self.timeout = timeout
         self.place = ""
+        self.began = 0.0
+        self.longest = 0.0
         self.notes: TextIO | None = None
 
     def say(self, subject: str, word: str) -> None:
@@ -59,7 +69,7 @@ class Trail:
     @contextmanager
     def at(self, place: str) -> Iterator[None]:
         """Note that this process is at a place, until it leaves it."""
-        self.place = place
+        self.place, self.began = place, time.monotonic()
         self.begin("")
         try:
             yield
@@ -68,6 +78,8 @@ class Trail:
 
     def begin(self, what: str) -> None:
         """Note what this process does there, and give it until the timeout."""
+        now = time.monotonic()
+        self.longest, self.began = max(self.longest, now - self.began), now
         if self.notes is None:
             self.notes = (self.folder / f"{self.process}.notes").open("w", encoding="utf-8")
         faulthandler.enable(self.notes, all_threads=False)
@@ -75,7 +87,9 @@ class Trail:
         self.notes.truncate()
         self.notes.write(f"{self.place}\n{what}\n{END}")
         self.notes.flush()
-        faulthandler.dump_traceback_later(self.timeout, exit=True, file=self.notes)
+        faulthandler.dump_traceback_later(
+            max(self.timeout, SLOWER * self.longest), exit=True, file=self.notes
+        )
 
     def end(self) -> None:
         """Note that this process is done with what it did."""
@@ -112,7 +126,8 @@ class Trail:
 
 def last_words(dump: str) -> str:
     """How a process ended, from what faulthandler wrote of it."""
-    threads = [thread for thread in dump.split("\n\n") if "rnn_ref" in thread] or [dump]
+    threads = dump.strip().split("\n\n")
+    threads = [thread for thread in threads if "rnn_ref" in thread] or threads
     frames = re.findall(r'File "([^"]+)", line (\d+)', threads[-1])
     library = (sysconfig.get_path("stdlib"), str(Path(__file__).parent))
     theirs = [f for f in frames if not f[0].startswith(library) and "/torch/" not in f[0]]

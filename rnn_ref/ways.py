@@ -418,7 +418,11 @@ WAYS = {
     "vmap, RNNCell": Way("rnn_ref.ways:vmapped_cells", FROZEN, {**TIED, **CHECKS}),
     "ONNX export": Way(
         "rnn_ref.ways:onnx_exported",
-        FORWARD,
+        {
+            **FORWARD,
+            "deep": "every step is exported, which takes minutes",
+            "bidirectional": "the same",
+        },
         only=("setup", "bounds"),
         requires=("onnx", "onnxruntime", "onnxscript"),
     ),
