@@ -26,9 +26,10 @@ from rnn_ref.case import Case
 from rnn_ref.corpus import read_corpus
 from rnn_ref.domain import CAPABILITIES
 from rnn_ref.environment import environment
-from rnn_ref.isolation import PATIENCE, Trail, cost, limited_memory
+from rnn_ref.isolation import Trail, limited_memory
 from rnn_ref.record import Record, Unusable, read_record, require_corpus, require_no_record
 from rnn_ref.report import Row, Run, as_json, closing_line, table
+from rnn_ref.workers import LOADING, REPORTED, Workers, mark
 
 if TYPE_CHECKING:
     from rnn_ref.examination import Examination
@@ -39,12 +40,6 @@ SETUP = "test_setup_"
 
 BASELINE = "test_accuracy_is_no_worse_than_the_baseline"
 """The property that needs a record to compare with."""
-
-LOADING = "loading"
-"""Where a process is, by its note on the trail, while it loads the subject."""
-
-REPORTED = "rnn_ref"
-"""The name under which a test's report carries what was found of a property."""
 
 PROFILES = {"smoke": 3, "quick": 50, "default": 200, "thorough": 2000}
 """Examples of each property, by profile."""
@@ -118,7 +113,9 @@ def pytest_configure(config: pytest.Config) -> None:
     """Choose a seed, unless one is given, and set up the run."""
     if config.option.rnn_seed is None:
         config.option.rnn_seed = secrets.randbits(32)
-    config.pluginmanager.register(Verification(config), "rnn_ref.verification")
+    verification = Verification(config)
+    config.pluginmanager.register(verification, "rnn_ref.verification")
+    config.pluginmanager.register(Workers(verification), "rnn_ref.workers")
 
 
 @pytest.fixture
@@ -142,8 +139,6 @@ class Verification:
         self.config = config
         self.rows: dict[str, Row] = {}
         self.started = time.monotonic()
-        self.last_words: dict[str, str] = {}
-        self.lost = 0.0
         self.announced = False
         self.order: list[str] = []
 
@@ -255,16 +250,6 @@ class Verification:
             raise pytest.UsageError(f"baseline: {file} has no case of {', '.join(dtypes)}")
         return found
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_sessionstart(self) -> None:
-        """Give the workers of pytest-xdist, if it is to start some, a trail."""
-        distributed: Any = self.config.pluginmanager.get_plugin("dsession")
-        if distributed and self.config.getoption("numprocesses"):
-            self.config.option.rnn_trail = str(self.trail.folder)
-            if self.config.option.verbose < -1:
-                distributed.terminal = None  # it would tell of workers that come and go
-                self.config.pluginmanager.unregister(name="terminaldistreporter")
-
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Make ready; a worker leaves it to the controller to say why that can't be."""
@@ -304,42 +289,6 @@ class Verification:
             self.announced = True
             reporter.write_line(said)
 
-    @pytest.hookimpl(optionalhook=True)
-    def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
-        """Say what a worker of pytest-xdist has to say, now that it is ready or can't be."""
-        if refused := self.trail.said("refused"):
-            raise pytest.UsageError(refused)
-        self.order = ids
-        self.announce()
-
-    @pytest.hookimpl(optionalhook=True)
-    def pytest_testnodedown(self, node: Any, error: object | None) -> None:
-        """Read what a worker that the subject ended was at."""
-        if not error or self.option("trail") is None:
-            return
-        place, said = self.trail.ended(node.gateway.id) or ("", "")
-        if place == LOADING:
-            raise pytest.UsageError(f"subject: while {self.option('subject')} was loaded, {said}")
-        self.last_words[place] = said
-
-    @pytest.hookimpl(optionalhook=True)
-    def pytest_handlecrashitem(self, crashitem: str, report: pytest.TestReport) -> None:
-        """Make of a process that the subject ended a failure of the property that it was at."""
-        said = self.last_words.pop(crashitem, "")
-        if not said:
-            return
-        file, _, name = crashitem.partition("::")
-        report.when, report.longrepr, report.location = "call", said, (file, None, name)
-        mark = {"name": name, "group": Path(file).stem.removeprefix("test_")}
-        report.user_properties.append((REPORTED, mark))
-        self.lost += cost(said, self.trail.timeout)
-        if self.lost >= PATIENCE:
-            self.trail.say("stop", "the subject has ended too many processes")
-        failures = 1 + sum(row.verdict == "FAILS" for row in self.rows.values())
-        if failures == self.config.getoption("maxfail"):
-            distributed: Any = self.config.pluginmanager.get_plugin("dsession")
-            distributed.shouldstop = f"stopping after {failures} failures"
-
     def check_json(self) -> None:
         """A UsageError if the file that is to be written can't be."""
         file = self.option("json")
@@ -356,8 +305,7 @@ class Verification:
         """Mark a property, so that its report is known as one; judge none if the set-up fails."""
         if not is_property(item):
             return
-        group = item.path.stem.removeprefix("test_")
-        item.user_properties.append((REPORTED, {"name": item.name, "group": group}))
+        item.user_properties.append((REPORTED, mark(item.nodeid)))
         if reason := self.trail.said("stop"):
             pytest.skip(reason)
 

@@ -266,29 +266,6 @@ def onnx_layer(rnn: nn.RNN, l: int, x: Tensor, h_0: Tensor) -> list[Tensor]:
     return onnx_session(model.SerializeToString())(*arguments.values())
 
 
-class OnnxOperator(nn.RNN):
-    """The ONNX operator RNN, given the weights, layer by layer, run by ONNX Runtime."""
-
-    def forward(self, input: Tensor, h_0: Tensor | None = None) -> Any:  # type: ignore[override]
-        unbatched = input.dim() == 2
-        first = self.batch_first and not unbatched
-        x = input[:, None] if unbatched else input.transpose(0, 1) if first else input
-        D = 2 if self.bidirectional else 1
-        if h_0 is None:
-            h_0 = x.new_zeros(self.num_layers * D, x.shape[1], self.hidden_size)
-        elif unbatched:
-            h_0 = h_0[:, None]
-        h_n = []
-        for l in range(self.num_layers):
-            y, last = onnx_layer(self, l, x, h_0[l * D : l * D + D])
-            x = y.transpose(1, 2).flatten(2)
-            h_n.append(last)
-        h = torch.cat(h_n)
-        if unbatched:
-            return x[:, 0], h[:, 0]
-        return (x.transpose(0, 1) if first else x), h
-
-
 class Bare(nn.RNNCell):
     """An nn.RNNCell that is called with other weights than its own, and draws none."""
 
@@ -296,8 +273,8 @@ class Bare(nn.RNNCell):
         """Leave them."""
 
 
-class Cells(nn.RNN):
-    """RNNCell, unrolled over steps, directions and layers."""
+class LayerByLayer(nn.RNN):
+    """An nn.RNN whose layers a subclass runs: all that is around them, layouts and dropout."""
 
     def forward(self, input: Tensor, h_0: Tensor | None = None) -> Any:  # type: ignore[override]
         unbatched = input.dim() == 2
@@ -310,13 +287,33 @@ class Cells(nn.RNN):
         h_n = []
         for l in range(self.num_layers):
             x = nn.functional.dropout(x, self.dropout, self.training and l > 0)
-            runs = [self.run(x.flip(0) if d else x, h_0[l * D + d], l, d) for d in range(D)]
-            h_n += [run[-1] for run in runs]
-            x = torch.cat([runs[0], runs[1].flip(0)], dim=2) if D == 2 else runs[0]
-        last = torch.stack(h_n)
+            x, last = self.layer(l, x, h_0[l * D : l * D + D])
+            h_n.append(last)
+        h = torch.cat(h_n)
         if unbatched:
-            return x[:, 0], last[:, 0]
-        return (x.transpose(0, 1) if self.batch_first else x), last
+            return x[:, 0], h[:, 0]
+        return (x.transpose(0, 1) if self.batch_first else x), h
+
+    def layer(self, l: int, x: Tensor, h_0: Tensor) -> tuple[Tensor, Tensor]:
+        """The states (T, N, D*H) of a layer, and the last ones (D, N, H)."""
+        raise NotImplementedError
+
+
+class OnnxOperator(LayerByLayer):
+    """The ONNX operator RNN, given the weights, run by ONNX Runtime."""
+
+    def layer(self, l: int, x: Tensor, h_0: Tensor) -> tuple[Tensor, Tensor]:
+        y, last = onnx_layer(self, l, x, h_0)
+        return y.transpose(1, 2).flatten(2), last
+
+
+class Cells(LayerByLayer):
+    """RNNCell, unrolled over steps, directions and layers."""
+
+    def layer(self, l: int, x: Tensor, h_0: Tensor) -> tuple[Tensor, Tensor]:
+        runs = [self.run(x.flip(0) if d else x, h, l, d) for d, h in enumerate(h_0)]
+        last = torch.stack([run[-1] for run in runs])
+        return torch.cat([run.flip(0) if d else run for d, run in enumerate(runs)], dim=2), last
 
     def run(self, x: Tensor, h: Tensor, l: int, d: int) -> Tensor:
         """The states of one direction of one layer, from the cell that has its weights."""

@@ -29,7 +29,7 @@ def test_properties_judge_a_strangers_module_by_pyargs(tmp_path: Path) -> None:
     """From any folder, the installed properties take a subject and print the table."""
     (tmp_path / "mine.py").write_text("from torch.nn import RNN\n", encoding="utf-8")
     options = ["--pyargs", "rnn_ref.parity", "--rnn-subject=mine:RNN", "--rnn-profile=quick"]
-    done = pytest_in(tmp_path, *options, "-k", "h_n_is or within_their_bounds")
+    done = pytest_in(tmp_path, *options, "-k", "h_n_is or within_their_bounds and not cell")
     assert done.returncode == 0, done.stdout
     assert "mine:RNN, torch " in done.stdout
     assert "conforms. 9 properties, 450 examples" in done.stdout
@@ -57,5 +57,5 @@ def test_nothing_else_is_judged_when_the_set_up_fails(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("def RNN(*args):\n    return 3\n", encoding="utf-8")
     done = pytest_in(tmp_path, "--pyargs", "rnn_ref.parity", "--rnn-subject=mine:RNN")
     assert done.returncode == 1
-    assert re.search(r"1 failed, \d\d skipped", done.stdout)
+    assert re.search(r"1 failed, \d+ skipped", done.stdout)
     assert "test_setup_weights_arrive_and_two_tensors_come_back" in done.stdout
