@@ -14,9 +14,12 @@ import sys
 import sysconfig
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from datetime import timedelta
+from math import inf
 from pathlib import Path
-from typing import NoReturn, TextIO
+from threading import Thread
+from typing import ClassVar, NoReturn, TextIO
 
 MEMORY = 4 * 2**30
 """What a property may take beyond what its process has when it starts, in bytes.
@@ -29,7 +32,7 @@ PATIENCE = 60.0
 """How many seconds may be lost to processes that ended before the rest is not judged."""
 
 SLOWER = 10
-"""How many times as long as any before it an example may take."""
+"""How many times as long as any before it a call may take, and an example as a call."""
 
 HUNG = "did not come back"
 """What is said of a process in which an example took longer than the timeout."""
@@ -41,18 +44,21 @@ END = "-- what was said last --\n"
 
 
 class Trail:
-    """The folder of a run; `timeout` is how many seconds an example of this process may take.
+    """The folder of a run; `timeout` is how many seconds a call of the subject may take.
 
-    Or SLOWER times as long as the longest one before it, which is for subjects, and
-    machines, that are slow throughout.
+    Or SLOWER times as long as the longest one before it in this process: some subjects,
+    and machines, are slow throughout. All of an example may take SLOWER times as long.
     """
+
+    current: ClassVar[Trail | None] = None
+    """The one on which this process notes where it is."""
 
     def __init__(self, folder: Path, process: str = "alone", timeout: float = 20.0) -> None:
         self.folder = folder
         self.process = process
         self.timeout = timeout
         self.place = ""
-        self.began = 0.0
+        self.began = inf
         self.longest = 0.0
         self.notes: TextIO | None = None
 
@@ -69,27 +75,51 @@ class Trail:
     @contextmanager
     def at(self, place: str) -> Iterator[None]:
         """Note that this process is at a place, until it leaves it."""
-        self.place, self.began = place, time.monotonic()
+        self.place, Trail.current = place, self
         self.begin("")
         try:
             yield
         finally:
+            Trail.current = None
             self.end()
 
     def begin(self, what: str) -> None:
-        """Note what this process does there, and give it until the timeout."""
-        now = time.monotonic()
-        self.longest, self.began = max(self.longest, now - self.began), now
+        """Note what this process does there."""
         if self.notes is None:
             self.notes = (self.folder / f"{self.process}.notes").open("w", encoding="utf-8")
+            Thread(target=self.watch, args=[self.notes], daemon=True).start()
         faulthandler.enable(self.notes, all_threads=False)
         self.notes.seek(0)
         self.notes.truncate()
         self.notes.write(f"{self.place}\n{what}\n{END}")
         self.notes.flush()
-        faulthandler.dump_traceback_later(
-            max(self.timeout, SLOWER * self.longest), exit=True, file=self.notes
-        )
+        # One that holds the interpreter's lock is ended by faulthandler, whose thread needs none.
+        faulthandler.dump_traceback_later(SLOWER * self.patience, exit=True, file=self.notes)
+
+    @property
+    def patience(self) -> float:
+        """How many seconds a call of the subject may take."""
+        return max(self.timeout, SLOWER * self.longest)
+
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        """A call of the subject, for which it has so long."""
+        self.began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.longest = max(self.longest, time.monotonic() - self.began)
+            self.began = inf
+
+    def watch(self, notes: TextIO) -> None:
+        """End this process when a call has taken too long."""
+        while not notes.closed:
+            time.sleep(0.25)
+            if time.monotonic() - self.began > self.patience:
+                notes.write(f"Timeout ({timedelta(seconds=self.patience)})!\n")
+                notes.flush()
+                faulthandler.dump_traceback(notes)
+                os._exit(1)
 
     def end(self) -> None:
         """Note that this process is done with what it did."""
@@ -124,10 +154,15 @@ class Trail:
         return (place, f"the subject {last_words(last)}\n{what.strip()}".strip()) if end else None
 
 
+def timed() -> AbstractContextManager[None]:
+    """A call of the subject, which may take only so long where it can be ended."""
+    return nullcontext() if Trail.current is None else Trail.current.timed()
+
+
 def last_words(dump: str) -> str:
     """How a process ended, from what faulthandler wrote of it."""
     threads = dump.strip().split("\n\n")
-    threads = [thread for thread in threads if "rnn_ref" in thread] or threads
+    threads = [thread for thread in threads if "examination.py" in thread] or threads
     frames = re.findall(r'File "([^"]+)", line (\d+)', threads[-1])
     library = (sysconfig.get_path("stdlib"), str(Path(__file__).parent))
     theirs = [f for f in frames if not f[0].startswith(library) and "/torch/" not in f[0]]

@@ -93,8 +93,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "type": float,
         "default": 20.0,
         "metavar": "SECONDS",
-        "help": "end a process in which an example takes longer, and 10 times as long as any"
-        " before it (default: 20)",
+        "help": "end a process in which a call of the subject takes longer, and 10 times as long"
+        " as any before it (default: 20)",
     },
     "json": {"metavar": "FILE", "help": "write what was found, with the environment, to FILE"},
 }

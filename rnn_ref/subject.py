@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from rnn_ref.bridge import TORCH_DTYPES, set_parameters, to_array, to_tensor
 from rnn_ref.case import Problem
+from rnn_ref.isolation import timed
 
 Floats = NDArray[np.floating[Any]]
 
@@ -230,7 +231,8 @@ def options_of(problem: Problem) -> dict[str, Any]:
 def blaming(doing: str) -> Iterator[None]:
     """Turn whatever the subject raises into a SubjectFault that says what and where."""
     try:
-        yield
+        with timed():
+            yield
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # pytest's skip and exit, which are no Exceptions, too

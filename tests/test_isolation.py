@@ -16,6 +16,7 @@ Thread 0x00007f2fd4a25b80 (most recent call first):
   File "/home/a/site-packages/torch/nn/modules/module.py", line 1789 in _call_impl
   File "/home/a/mine.py", line 15 in forward
   File "{OURS}", line 96 in forward
+  File "/home/a/rnn_ref/examination.py", line 250 in hold
 """
 KERNEL = f"""Fatal Python error: Segmentation fault
 

@@ -10,6 +10,7 @@ import torch
 from rnn_ref.bridge import TORCH_DTYPES, parameters_of
 from rnn_ref.case import Case
 from rnn_ref.examination import holds_for
+from rnn_ref.isolation import timed
 from rnn_ref.judge import Comparison, counted
 from rnn_ref.subject import Subject, SubjectFault
 
@@ -86,7 +87,8 @@ def test_nonsense_is_not_constructed(case: Case, subject: Subject) -> list[Compa
 def refuses(what: str, do: Callable[[], Any]) -> None:
     """Raise SubjectFault unless `do` raises an error of a documented kind."""
     try:
-        do()
+        with timed():
+            do()
     except REFUSALS:
         return
     except Exception as error:
