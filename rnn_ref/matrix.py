@@ -14,8 +14,8 @@ from rnn_ref.report import ratio
 from rnn_ref.ways import WAYS, Way
 
 GROUPS = (
-    "setup", "bounds", "results", "laws", "gradients", "packed", "dropout", "memory", "values",
-    "errors", "state", "process",
+    "setup", "bounds", "results", "laws", "gradients", "packed", "packing", "cell", "dropout",
+    "memory", "values", "errors", "state", "process",
 )  # fmt: skip
 
 
