@@ -45,8 +45,9 @@ class Oracle:
 
     def take(self, array: Floats) -> Bounded:
         """An array of the problem's, or of the subject's, as numbers known as they are read."""
-        flushed = np.abs(array) * (np.abs(array) < self.rounding.flush)
-        return Bounded(array, flushed if flushed.any() else None, rounding=self.rounding)
+        size = np.abs(array)
+        flushed = np.where(size < self.rounding.flush, size, 0.0) if self.rounding.flush else None
+        return Bounded(array, flushed, rounding=self.rounding)
 
     @cached_property
     def layers(self) -> Any:

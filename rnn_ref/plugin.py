@@ -29,7 +29,7 @@ from rnn_ref.environment import environment
 from rnn_ref.isolation import Trail, limited_memory
 from rnn_ref.record import Record, Unusable, read_record, require_corpus, require_no_record
 from rnn_ref.report import Row, Run, as_json, closing_line, table
-from rnn_ref.workers import LOADING, REPORTED, Workers, mark
+from rnn_ref.workers import HANDED, LOADING, REPORTED, Workers, mark
 
 if TYPE_CHECKING:
     from rnn_ref.examination import Examination
@@ -111,11 +111,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Choose a seed, unless one is given, and set up the run."""
+    for name in HANDED:
+        setattr(config.option, name, handed(config).get(name, getattr(config.option, name)))
     if config.option.rnn_seed is None:
         config.option.rnn_seed = secrets.randbits(32)
     verification = Verification(config)
     config.pluginmanager.register(verification, "rnn_ref.verification")
     config.pluginmanager.register(Workers(verification), "rnn_ref.workers")
+
+
+def handed(config: pytest.Config) -> dict[str, Any]:
+    """What a worker of pytest-xdist was handed; nothing in other processes."""
+    given: dict[str, Any] = getattr(config, "workerinput", {})
+    return given
 
 
 @pytest.fixture
@@ -153,7 +161,7 @@ class Verification:
         folder = Path(given or tempfile.mkdtemp(prefix="rnn_ref-"))
         if given is None:
             self.config.add_cleanup(partial(shutil.rmtree, folder, ignore_errors=True))
-        process = getattr(self.config, "workerinput", {}).get("workerid", "alone")
+        process = handed(self.config).get("workerid", "alone")
         return Trail(folder, process, self.option("timeout"))
 
     @contextmanager
@@ -256,7 +264,7 @@ class Verification:
         try:
             self.make_ready(items)
         except pytest.UsageError as error:
-            if not hasattr(self.config, "workerinput"):
+            if not handed(self.config):
                 raise
             self.trail.say("refused", str(error))
             items.clear()
@@ -352,7 +360,7 @@ class Verification:
         """Close with the table, where pytest is told to print no last line of its own."""
         if self.option("trail") is not None:
             self.trail.close()
-            if not hasattr(self.config, "workerinput"):
+            if not handed(self.config):
                 self.trail.say("finished", "")
         reporter = self.config.pluginmanager.get_plugin("terminalreporter")
         if self.rows and reporter and self.config.option.verbose < -1:

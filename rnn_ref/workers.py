@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 LOADING = "loading"
 """Where a process is, by its note on the trail, while it loads the subject."""
 
+HANDED = ("rnn_seed", "rnn_trail")
+"""The options that a run chooses for itself, and its workers must have too."""
+
 REPORTED = "rnn_ref"
 """The name under which a test's report carries what was found of a property."""
 
@@ -44,6 +47,11 @@ class Workers:
         if self.config.option.verbose < -1:
             distributed.terminal = None
             self.config.pluginmanager.unregister(name="terminaldistreporter")
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """Hand a worker what was not on the command line."""
+        node.workerinput |= {name: getattr(self.config.option, name) for name in HANDED}
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:

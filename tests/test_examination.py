@@ -39,9 +39,8 @@ ONCE_UNSOUND = {
 def test_a_correct_rnn_is_not_blamed_where_a_rule_was_once_unsound(name: str) -> None:
     """Cases on which a correct RNN was blamed, each by a rule that has been mended."""
     factory, line = ONCE_UNSOUND[name]
-    examination = Examination(
-        Subject("correct", factory), ("float32",), 1, 0, frozenset(), Case.parse(line)
-    )
+    subject = Subject("correct", factory)
+    examination = Examination(subject, ("float32",), 1, 0, subject.lacks, Case.parse(line))
     for held in PROPERTIES.values():
         for structure in held.domains:
             try:

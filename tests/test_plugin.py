@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 LIGHT = """
 import sys
 import rnn_ref, rnn_ref.plugin
@@ -25,10 +27,12 @@ def test_importing_the_package_and_the_plugin_imports_neither_torch_nor_hypothes
     subprocess.run([sys.executable, "-c", LIGHT], check=True)
 
 
-def test_properties_judge_a_strangers_module_by_pyargs(tmp_path: Path) -> None:
-    """From any folder, the installed properties take a subject and print the table."""
+@pytest.mark.parametrize("processes", ["0", "2"])
+def test_properties_judge_a_strangers_module_by_pyargs(tmp_path: Path, processes: str) -> None:
+    """From any folder, in one process or more, the installed properties print the table."""
     (tmp_path / "mine.py").write_text("from torch.nn import RNN\n", encoding="utf-8")
     options = ["--pyargs", "rnn_ref.parity", "--rnn-subject=mine:RNN", "--rnn-profile=quick"]
+    options += ["-n", processes]
     done = pytest_in(tmp_path, *options, "-k", "h_n_is or within_their_bounds and not cell")
     assert done.returncode == 0, done.stdout
     assert "mine:RNN, torch " in done.stdout
