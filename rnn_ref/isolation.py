@@ -40,6 +40,9 @@ HUNG = "did not come back"
 RAN_OUT = "ran out of memory"
 """What is said of a process that has none left."""
 
+ALONE = "alone"
+"""What a process is called that no other one started to run properties."""
+
 END = "-- what was said last --\n"
 
 
@@ -53,7 +56,7 @@ class Trail:
     current: ClassVar[Trail | None] = None
     """The one on which this process notes where it is."""
 
-    def __init__(self, folder: Path, process: str = "alone", timeout: float = 20.0) -> None:
+    def __init__(self, folder: Path, process: str = ALONE, timeout: float = 20.0) -> None:
         self.folder = folder
         self.process = process
         self.timeout = timeout
@@ -145,7 +148,7 @@ class Trail:
             self.notes.close()
             self.notes = None
 
-    def ended(self, process: str = "alone") -> tuple[str, str] | None:
+    def ended(self, process: str = ALONE) -> tuple[str, str] | None:
         """Where a process was when it ended, and what to say of that; nothing if it was done."""
         file = self.folder / f"{process}.notes"
         notes = file.read_text(encoding="utf-8", errors="replace") if file.exists() else ""
@@ -157,6 +160,11 @@ class Trail:
 def timed() -> AbstractContextManager[None]:
     """A call of the subject, which may take only so long where it can be ended."""
     return nullcontext() if Trail.current is None else Trail.current.timed()
+
+
+def apart() -> bool:
+    """Whether this is a process that another one started to run properties, and sees to."""
+    return Trail.current is not None and Trail.current.process != ALONE
 
 
 def last_words(dump: str) -> str:

@@ -26,7 +26,7 @@ from rnn_ref.case import Case
 from rnn_ref.corpus import read_corpus
 from rnn_ref.domain import CAPABILITIES
 from rnn_ref.environment import environment
-from rnn_ref.isolation import Trail, limited_memory
+from rnn_ref.isolation import ALONE, Trail, limited_memory
 from rnn_ref.record import Record, Unusable, read_record, require_corpus, require_no_record
 from rnn_ref.report import Row, Run, as_json, closing_line, table
 from rnn_ref.workers import HANDED, LOADING, REPORTED, Workers, mark
@@ -161,7 +161,7 @@ class Verification:
         folder = Path(given or tempfile.mkdtemp(prefix="rnn_ref-"))
         if given is None:
             self.config.add_cleanup(partial(shutil.rmtree, folder, ignore_errors=True))
-        process = handed(self.config).get("workerid", "alone")
+        process = handed(self.config).get("workerid", ALONE)
         return Trail(folder, process, self.option("timeout"))
 
     @contextmanager

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from rnn_ref.bridge import TORCH_DTYPES, set_parameters, to_array, to_tensor
 from rnn_ref.case import Problem
-from rnn_ref.isolation import timed
+from rnn_ref.isolation import apart, timed
 
 Floats = NDArray[np.floating[Any]]
 
@@ -233,9 +233,9 @@ def blaming(doing: str) -> Iterator[None]:
     try:
         with timed():
             yield
-    except KeyboardInterrupt:
-        raise
     except BaseException as error:  # pytest's skip and exit, which are no Exceptions, too
+        if isinstance(error, KeyboardInterrupt) and not apart():
+            raise  # a person's; a process of ours is stopped by the one that started it
         frame = traceback.extract_tb(error.__traceback__)[-1]
         place = f"{Path(frame.filename).name}:{frame.lineno}"
         raise SubjectFault(f"{doing} raised {sentence(error)} ({place})") from error

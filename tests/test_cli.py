@@ -99,6 +99,12 @@ class Aborts(nn.RNN):
             os.abort()
         return super().forward(input, h_0)
 
+class Interrupts(nn.RNN):
+    def forward(self, input, h_0=None):
+        if self.num_layers > 1 and not self.bidirectional:
+            raise KeyboardInterrupt
+        return super().forward(input, h_0)
+
 class Hangs(nn.RNN):
     def forward(self, input, h_0=None):
         while self.num_layers > 1 and not self.bidirectional:
@@ -252,6 +258,7 @@ def test_a_wrong_subject_ends_in_status_1_and_a_named_failure(verify_here: Here,
 MISBEHAVING = {
     "Leaves": "the subject ended the process without a word (os._exit, or killed from outside)",
     "Aborts": "the subject ended the process: Aborted (subjects.py:",
+    "Interrupts": "the call raised KeyboardInterrupt (",
     "Hangs": "the subject did not come back within ",
     "Gathers": "the subject ran out of memory: the call raised RuntimeError: ",
 }
