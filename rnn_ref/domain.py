@@ -31,6 +31,7 @@ CAPABILITIES: dict[str, Domain] = {
     "pickle": {},
     "parametrized": {},
     "meta": {},
+    "placement": {},
     "positional": {},
     "tanh": {"nonlinearities": ("relu",)},
     "relu": {"nonlinearities": ("tanh",)},
@@ -48,8 +49,9 @@ CAPABILITIES: dict[str, Domain] = {
 `packed` input that is a packed sequence, `packing` the functions that pack, `cell` an
 RNNCell, `autocast` calls under torch.autocast, `dropout` that between layers, `pickle`
 copies of a module, `parametrized` weights under torch.nn.utils.parametrize, `meta`
-modules on the meta device, `positional` options by position, `bias` and `no_bias`
-networks with and without biases, `h_0` an initial state.
+modules on the meta device, `placement` the options dtype and device, `positional`
+options by position, `bias` and `no_bias` networks with and without biases, `h_0` an
+initial state.
 """
 
 FIELDS = {

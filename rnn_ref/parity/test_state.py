@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from rnn_ref.bridge import parameters_of
+from rnn_ref.bridge import TORCH_DTYPES, parameters_of
 from rnn_ref.case import Case, Problem
 from rnn_ref.examination import holds_for
 from rnn_ref.judge import Comparison, Floats, compare_results, counted
@@ -187,6 +187,26 @@ def require_uniform(name: str, drawn: Floats, H: int) -> list[Comparison]:
     return [
         require_chance(f"{name} in quarter {q} of its range", quarters == q, 0.25) for q in range(4)
     ]
+
+
+@holds_for(at_most=20, needs=("placement",))
+def test_a_module_is_made_with_the_dtype_and_device_asked_for(
+    case: Case, subject: Subject
+) -> list[Comparison]:
+    """Constructed with dtype and device, all parameters have them, and so have the results.
+
+    Promise: rnn.signature.
+    """
+    dtype, device = TORCH_DTYPES[case.dtype], torch.device(subject.device)
+    with blaming("constructing the module with dtype and device"):
+        module = subject.factory(case.I, case.H, num_layers=2, dtype=dtype, device=device)
+    for name, parameter in module.named_parameters():
+        require(f"the dtype of {name}", parameter.dtype, dtype)
+        require(f"the device of {name}", parameter.device.type, device.type)
+    with torch.no_grad(), blaming("the call"):
+        output, h_n = module(torch.zeros(case.T, case.I, dtype=dtype, device=device))
+    require("the dtypes of output and h_n", (output.dtype, h_n.dtype), (dtype, dtype))
+    return [counted("dtypes and devices", 2 * len(list(module.parameters())) + 2)]
 
 
 @holds_for(at_most=10)
