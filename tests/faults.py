@@ -242,6 +242,7 @@ FAULTS = (
     Fault("prints", "nothing_is_printed", RESULT, RESULT + "        print(x.shape)\n"),
     Fault("writes below Python", "nothing_is_printed", RESULT, RESULT + "        __import__('os').write(1, b'step')\n"),
     Fault("made as float32 whatever is asked", "a_module_is_made_with_the_dtype_and_device_asked_for", CLASS, "    def __init__(self, *arguments, dtype=None, **options):\n        super().__init__(*arguments, **options)\n\n" + CLASS),
+    Fault("a weight set by a hook is kept", "a_weight_under_a_norm_hook_is_computed_anew", 'weights = [getattr(self, f"weight_{kind}{suffix}")', 'weights = [getattr(self, n := f"weight_{kind}{suffix}") if isinstance(getattr(self, n), nn.Parameter) else self.__dict__.setdefault("kept " + n, getattr(self, n))'),
     Fault("backward seeds", "backward_leaves_the_process_as_it_was", BACK, BACK + "        torch.manual_seed(0)\n"),
     Fault("backward prints", "backward_leaves_the_process_as_it_was", BACK, BACK + "        print(len(x))\n"),
     # The cell.

@@ -4,6 +4,7 @@ import copy
 import io
 import math
 import pickle
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from rnn_ref.bridge import TORCH_DTYPES, parameters_of
+from rnn_ref.bridge import TORCH_DTYPES, parameters_of, to_array
 from rnn_ref.case import Case, Problem
 from rnn_ref.examination import holds_for
 from rnn_ref.judge import Comparison, Floats, compare_results, counted
@@ -299,6 +300,29 @@ def test_parametrized_weights_are_computed_anew(case: Case, subject: Subject) ->
     doubled = 2 * problem.parameters["weight_hh_l0"]
     problem = replace(problem, parameters={**problem.parameters, "weight_hh_l0": doubled})
     run, oracle = subject.run(problem, module), Oracle(problem)
+    return compare_results(problem, run.output, run.h_n, (oracle.output, oracle.h_n))
+
+
+@holds_for(**FEW, weights=("torch", "contracting"), needs=("parametrized",))
+def test_a_weight_under_a_norm_hook_is_computed_anew(
+    case: Case, subject: Subject
+) -> list[Comparison]:
+    """A weight that torch.nn.utils.weight_norm's hook sets before each call is the one used.
+
+    Promise: weight_norm.hook.
+    """
+    problem = case.problem()
+    module: Any = subject.build(problem)
+    with warnings.catch_warnings(), blaming("torch.nn.utils.weight_norm of weight_hh_l0"):
+        warnings.simplefilter("ignore")  # newer code would parametrize
+        torch.nn.utils.weight_norm(module, "weight_hh_l0")
+    subject.run(problem, module)
+    with torch.no_grad():
+        module.weight_hh_l0_g *= 2
+    run = subject.run(problem, module)
+    normed = to_array(module.weight_hh_l0)
+    problem = replace(problem, parameters={**problem.parameters, "weight_hh_l0": normed})
+    oracle = Oracle(problem)
     return compare_results(problem, run.output, run.h_n, (oracle.output, oracle.h_n))
 
 
