@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rnn_ref.parameters import Network, names, read, require, require_numbers, require_rank
+from rnn_ref.parameters import Layout, Network, read, require, require_numbers, require_rank
 from rnn_ref.reference import ACTIVATIONS, Activation, Array, backward, final, forward
 
 
@@ -19,33 +19,6 @@ class Gradients(NamedTuple):
     input: Array
     h_0: Array
     parameters: dict[str, Array]
-
-
-class Layout(NamedTuple):
-    """How the caller's input and output lie: torch.nn.RNN's `batch_first`, and no batch axis."""
-
-    unbatched: bool
-    batch_first: bool
-
-    def to_steps(self, x: Array) -> Array:
-        """The caller's (T, I), (N, T, I) or (T, N, I) as (T, N, I)."""
-        if self.unbatched:
-            return x[:, None]
-        return x.swapaxes(0, 1) if self.batch_first else x
-
-    def from_steps(self, y: Array) -> Array:
-        """(T, N, ...) as the caller's layout has it."""
-        if self.unbatched:
-            return y[:, 0]
-        return y.swapaxes(0, 1) if self.batch_first else y
-
-    def to_rows(self, h: Array) -> Array:
-        """The caller's state, (L*D, H) or (L*D, N, H) even with `batch_first`, as (L*D, N, H)."""
-        return h[:, None] if self.unbatched else h
-
-    def from_rows(self, h: Array) -> Array:
-        """(L*D, N, H) as the caller has states."""
-        return h[:, 0] if self.unbatched else h
 
 
 def rnn(
@@ -93,7 +66,7 @@ def rnn_backward(
     batch_first: bool = False,
     lengths: Sequence[int] | None = None,
 ) -> Gradients:
-    """Gradients of a loss for all that `rnn` takes, from its gradients for what `rnn` returns.
+    """Carry a loss's gradients from what `rnn` returns to all that it takes.
 
     `grad_output` and `grad_h_n` are shaped like `rnn`'s two results; None stands for
     zero. The other arguments, and what is raised, are `rnn`'s. The gradient for h_0 is
@@ -104,46 +77,44 @@ def rnn_backward(
         input, parameters, h_0, nonlinearity=nonlinearity, batch_first=batch_first
     )
     T, N, _ = x.shape
-    of_output = np.empty((T, N, network.D * network.H), x.dtype)
-    dy = layout.to_steps(upstream("grad_output", grad_output, layout.from_steps(of_output)))
+    like_output = layout.from_steps(np.empty((T, N, network.D * network.H), x.dtype))
+    dy = layout.to_steps(upstream("grad_output", grad_output, like_output))
     dh_n = layout.to_rows(upstream("grad_h_n", grad_h_n, layout.from_rows(start)))
-    dxs, dh_0s, flats = [], [], []
+    dxs, dh_0s, of_pieces = [], [], []
     for rows, steps in pieces(x, layout, lengths):
-        piece, begin = x[:steps, rows], start[:, rows]
-        states = forward(piece, begin, network.layers, activation)
-        above = dy[:steps, rows], dh_n[:, rows]
-        dx, dh_0, dlayers = backward(*above, piece, begin, network.layers, states, activation)
+        x_piece, h_piece = x[:steps, rows], start[:, rows]
+        states = forward(x_piece, h_piece, network.layers, activation)
+        dx, dh_0, dlayers = backward(
+            dy[:steps, rows], dh_n[:, rows], x_piece, h_piece, network.layers, states, activation
+        )
         dxs.append(padded(dx, T))
         dh_0s.append(dh_0)
-        flats.append(
-            [array for layer in dlayers for w in layer for array in w if array is not None]
-        )
-    totals = [reduce(operator.add, arrays) for arrays in zip(*flats, strict=True)]
-    named = dict(zip(names(network.L, network.D, network.bias), totals, strict=True))
+        of_pieces.append(network.named(dlayers))
+    sums = {name: reduce(operator.add, [p[name] for p in of_pieces]) for name in of_pieces[0]}
     dx, dh_0 = side_by_side(dxs), side_by_side(dh_0s)
-    return Gradients(layout.from_steps(dx), layout.from_rows(dh_0), named)
+    return Gradients(layout.from_steps(dx), layout.from_rows(dh_0), sums)
 
 
 def pieces(x: Array, layout: Layout, lengths: Sequence[int] | None) -> list[tuple[slice, int]]:
-    """Which rows are run together, and for how many steps: all, or each for its length."""
+    """List the rows that run together, and for how many steps: all, or each for its length."""
     T, N, _ = x.shape
     if lengths is None:
         return [(slice(0, N), T)]
     if layout.unbatched or len(lengths) != N or not all(1 <= length <= T for length in lengths):
         raise ValueError(
             f"lengths: expected {N} numbers of steps from 1 to {T}, one for each sequence of a"
-            f" batch, came {list(lengths)}"
+            f" batch, got {list(lengths)}"
         )
     return [(slice(n, n + 1), int(length)) for n, length in enumerate(lengths)]
 
 
 def side_by_side(pieces: Sequence[Array]) -> Array:
-    """Pieces of a batch, joined along its axis."""
+    """Join pieces of a batch along its axis."""
     return pieces[0] if len(pieces) == 1 else np.concatenate(pieces, axis=1)
 
 
 def padded(y: Array, T: int) -> Array:
-    """Steps (t, n, ...) with zeros up to T steps."""
+    """Extend steps (t, n, ...) with zeros to T steps."""
     if len(y) == T:
         return y
     return np.concatenate([y, np.zeros((T - len(y), *y.shape[1:]), y.dtype)])
@@ -159,7 +130,7 @@ def prepare(
 ) -> tuple[Network, Layout, Array, Array, Activation]:
     """Check all arguments of `rnn` and lay them out: input (T, N, I), h_0 (L*D, N, H)."""
     if nonlinearity not in ACTIVATIONS:
-        raise ValueError(f"nonlinearity: expected 'tanh' or 'relu', came {nonlinearity!r}")
+        raise ValueError(f"nonlinearity: expected 'tanh' or 'relu', got {nonlinearity!r}")
     network = read(parameters)
     dtype = parameters["weight_ih_l0"].dtype
     require_numbers("input", input)
@@ -169,17 +140,18 @@ def prepare(
     layout = Layout(len(shape) == 2, batch_first)
     x = layout.to_steps(input)
     if len(x) == 0:
-        raise ValueError(f"input: expected a sequence of at least one step, came shape {shape}")
+        raise ValueError(f"input: expected a sequence of at least one step, got shape {shape}")
     rows = (network.L * network.D, x.shape[1], network.H)
     if h_0 is None:
         return network, layout, x, np.zeros(rows, dtype), ACTIVATIONS[nonlinearity]
     require_numbers("h_0", h_0)
-    require("h_0", h_0, rows[::2] if layout.unbatched else rows, dtype, "weight_ih_l0")
+    expected = (network.L * network.D, network.H) if layout.unbatched else rows
+    require("h_0", h_0, expected, dtype, "weight_ih_l0")
     return network, layout, x, layout.to_rows(h_0), ACTIVATIONS[nonlinearity]
 
 
 def upstream(name: str, gradient: Array | None, like: Array) -> Array:
-    """A gradient checked against the result that it belongs to; zeros where it is None."""
+    """Check a gradient against the result that it belongs to; return zeros where it is None."""
     if gradient is None:
         return np.zeros(like.shape, like.dtype)
     require_numbers(name, gradient)

@@ -1,17 +1,47 @@
 """The arguments of an RNN: read by torch's names, checked, and laid out for `reference`.
 
-Every complaint is one sentence: the argument, what was expected, what came.
+Every error message is one sentence: the argument, what was expected, what was got.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
 from rnn_ref.reference import Array, Weights
+
+
+class Layout(NamedTuple):
+    """The axes of the caller's arrays: torch.nn.RNN's `batch_first`, or no batch axis at all."""
+
+    unbatched: bool
+    batch_first: bool
+
+    def to_steps(self, x: Array) -> Array:
+        """Bring the caller's (T, I), (N, T, I) or (T, N, I) to (T, N, I)."""
+        if self.unbatched:
+            return x[:, None]
+        return x.swapaxes(0, 1) if self.batch_first else x
+
+    def from_steps(self, y: Array) -> Array:
+        """Bring (T, N, ...) to the caller's layout."""
+        if self.unbatched:
+            return y[:, 0]
+        return y.swapaxes(0, 1) if self.batch_first else y
+
+    def to_rows(self, h: Array) -> Array:
+        """Bring the caller's state, (L*D, H) or, even with batch_first, (L*D, N, H), to the latter.
+
+        torch.nn.RNN's documentation, under batch_first: states do not follow it.
+        """
+        return h[:, None] if self.unbatched else h
+
+    def from_rows(self, h: Array) -> Array:
+        """Bring (L*D, N, H) to the shape of the caller's states."""
+        return h[:, 0] if self.unbatched else h
 
 
 class Network(NamedTuple):
@@ -24,17 +54,20 @@ class Network(NamedTuple):
     H: int
     bias: bool
 
+    def named(self, layers: Sequence[Sequence[Weights]]) -> dict[str, Array]:
+        """Give weights of this network's form, or their gradients, torch's names."""
+        flat = [array for layer in layers for w in layer for array in w if array is not None]
+        return dict(zip(names(self.L, self.D, self.bias), flat, strict=True))
+
 
 @lru_cache
 def names(L: int, D: int, bias: bool) -> tuple[str, ...]:
-    """torch's names of all parameters, in the order of `torch.nn.RNN.named_parameters`."""
-    kinds = ("weight_ih", "weight_hh") + (("bias_ih", "bias_hh") if bias else ())
-    return tuple(
-        f"{kind}_l{l}{'_reverse' if d else ''}"
-        for l in range(L)
-        for d in range(D)
-        for kind in kinds
-    )
+    """List torch's names of all parameters, in the order of `torch.nn.RNN.named_parameters`."""
+    kinds = ["weight_ih", "weight_hh"]
+    if bias:
+        kinds += ["bias_ih", "bias_hh"]
+    ends = ["", "_reverse"][:D]
+    return tuple(f"{kind}_l{l}{end}" for l in range(L) for end in ends for kind in kinds)
 
 
 def read(parameters: Mapping[str, Array]) -> Network:
@@ -42,73 +75,78 @@ def read(parameters: Mapping[str, Array]) -> Network:
 
     `weight_ih_l{l}` is (H, I) for l = 0 and (H, D*H) above, `weight_hh_l{l}` (H, H), the
     biases (H,); `_reverse` marks the second direction. Raises TypeError for a value that
-    is no array or has another dtype than the rest, ValueError for names that do not make
+    is no array or has another dtype than the others, ValueError for names that do not make
     a network and for shapes that do not fit.
     """
-    if not isinstance(parameters, Mapping):
-        raise TypeError(
-            f"parameters: expected a mapping of names to arrays, came {kind(parameters)}"
-        )
-    L = sum(f"weight_ih_l{l}" in parameters for l in range(len(parameters)))
-    D = 2 if "weight_ih_l0_reverse" in parameters else 1
-    bias = "bias_ih_l0" in parameters
-    expected = names(max(L, 1), D, bias)
-    if parameters.keys() != set(expected):
-        missing = [name for name in expected if name not in parameters]
-        unknown = [str(name) for name in parameters if name not in expected]
-        complaint = [f"lacks {', '.join(missing)}"] * bool(missing)
-        complaint += [f"has {', '.join(unknown)}"] * bool(unknown)
-        raise ValueError(
-            f"parameters: expected the names of a network of {max(L, 1)} layers, {D} directions"
-            f" and {'biases' if bias else 'no bias'}, came a mapping that {' and '.join(complaint)}"
-        )
-    for name in expected:
+    L, D, bias = read_names(parameters)
+    for name in names(L, D, bias):
         require_numbers(name, parameters[name])
-    H, I = require_rank("weight_ih_l0", parameters["weight_ih_l0"], "(H, I)", 2)
+    first = parameters["weight_ih_l0"]
+    H, I = require_rank("weight_ih_l0", first, "(H, I)", 2)
     if H < 1 or I < 1:
-        raise ValueError(f"weight_ih_l0: expected sizes of at least 1, came shape {(H, I)}")
-    dtype, order = parameters["weight_ih_l0"].dtype, iter(expected)
+        raise ValueError(f"weight_ih_l0: expected sizes of at least 1, got shape {(H, I)}")
     layers = []
     for l in range(L):
-        shapes = ((H, D * H if l else I), (H, H), (H,), (H,))[: 4 if bias else 2]
+        shapes = [(H, D * H if l else I), (H, H), (H,), (H,)]
         layer = []
-        for _ in range(D):
+        for end in ["", "_reverse"][:D]:
             arrays = []
-            for shape in shapes:
-                name = next(order)
-                require(name, parameters[name], shape, dtype, "weight_ih_l0")
+            for kind, shape in zip(names(1, 1, bias), shapes, strict=False):
+                name = kind.removesuffix("_l0") + f"_l{l}{end}"
+                require(name, parameters[name], shape, first.dtype, "weight_ih_l0")
                 arrays.append(parameters[name])
             layer.append(Weights(*arrays))
         layers.append(layer)
     return Network(layers, L, D, I, H, bias)
 
 
-def kind(value: object) -> str:
-    """A value's type as a message names it."""
+def read_names(parameters: Mapping[str, Array]) -> tuple[int, int, bool]:
+    """Find L, D and bias in the names of the parameters; raise ValueError if any does not fit."""
+    if not isinstance(parameters, Mapping):
+        raise TypeError(
+            f"parameters: expected a mapping of names to arrays, got {type_name(parameters)}"
+        )
+    L = max(1, sum(f"weight_ih_l{l}" in parameters for l in range(len(parameters))))
+    D = 2 if "weight_ih_l0_reverse" in parameters else 1
+    bias = "bias_ih_l0" in parameters
+    expected = names(L, D, bias)
+    missing = [name for name in expected if name not in parameters]
+    unknown = [str(name) for name in parameters if name not in expected]
+    faults = [f"without {', '.join(missing)}"] if missing else []
+    faults += [f"with {', '.join(unknown)}"] if unknown else []
+    if faults:
+        raise ValueError(
+            f"parameters: expected the names of a network of {L} layers, {D} directions"
+            f" and {'biases' if bias else 'no bias'}, got a mapping {' and '.join(faults)}"
+        )
+    return L, D, bias
+
+
+def type_name(value: object) -> str:
+    """Name a value's type, as a message does."""
     return type(value).__name__
 
 
 def require_numbers(name: str, value: Array) -> None:
     """Raise TypeError unless `value` is an array of numbers that carry fractions."""
     if not hasattr(type(value), "__array_ufunc__"):
-        raise TypeError(f"{name}: expected a NumPy array, came {kind(value)}")
+        raise TypeError(f"{name}: expected a NumPy array, got {type_name(value)}")
     if value.dtype.kind not in "fcO":
         raise TypeError(
-            f"{name}: expected floating-point, complex or exact numbers, came {value.dtype}"
+            f"{name}: expected floating-point, complex or exact numbers, got {value.dtype}"
         )
 
 
 def require_rank(name: str, value: Array, shape: str, *ranks: int) -> tuple[int, ...]:
-    """The array's shape; ValueError, naming the expected one, if it has none of the ranks."""
+    """Return the array's shape; raise ValueError, naming the expected one, for another rank."""
     if value.ndim not in ranks:
-        raise ValueError(f"{name}: expected shape {shape}, came {value.shape}")
-    found: tuple[int, ...] = value.shape
-    return found
+        raise ValueError(f"{name}: expected shape {shape}, got {value.shape}")
+    return tuple(value.shape)
 
 
 def require(name: str, value: Array, shape: tuple[int, ...], dtype: np.dtype, like: str) -> None:
     """Raise ValueError for another shape, TypeError for another dtype than that of `like`."""
     if value.shape != shape:
-        raise ValueError(f"{name}: expected shape {shape}, came {value.shape}")
+        raise ValueError(f"{name}: expected shape {shape}, got {value.shape}")
     if value.dtype != dtype:
-        raise TypeError(f"{name}: expected dtype {dtype}, that of {like}, came {value.dtype}")
+        raise TypeError(f"{name}: expected dtype {dtype}, that of {like}, got {value.dtype}")

@@ -17,8 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-Array = Any
-"""Anything with NumPy's operators; shapes are in the docstrings."""
+Array = Any  # anything with NumPy's operators; shapes are in the docstrings
 
 
 class Activation(NamedTuple):
@@ -44,20 +43,21 @@ class Weights(NamedTuple):
 
 
 def project(x: Array, w: Weights) -> Array:
-    """W_ih x_t + b_ih + b_hh for all steps in one product: (T, N, I) -> (T, N, H)."""
+    """Compute W_ih x_t + b_ih + b_hh for all steps in one product: (T, N, I) -> (T, N, H)."""
     T, N, I = x.shape
     a = (x.reshape(T * N, I) @ w.W_ih.T).reshape(T, N, len(w.W_ih))
     return a if w.b_ih is None else a + (w.b_ih + w.b_hh)
 
 
 def step(a: Array, h: Array, V: Array, activation: Activation) -> Array:
-    """The state h_t that follows h = h_{t-1}, given a = project(x)[t] and V = W_hh transposed."""
+    """Compute h_t from h = h_{t-1}, a = project(x)[t] and V = W_hh transposed."""
     return activation.value(a + h @ V)
 
 
 def run(x: Array, h: Array, w: Weights, activation: Activation) -> Array:
-    """One direction: from state h (N, H), read x (T, N, I) first to last; the states (T, N, H)."""
-    V, states = w.W_hh.T.copy(), []
+    """Run one direction from state h (N, H) over x (T, N, I); return the states (T, N, H)."""
+    V = w.W_hh.T.copy()  # contiguous, for it is read at every step
+    states = []
     for a in project(x, w):
         h = step(a, h, V, activation)
         states.append(h)
@@ -65,7 +65,7 @@ def run(x: Array, h: Array, w: Weights, activation: Activation) -> Array:
 
 
 def previous(y: Array, h_0: Array) -> Array:
-    """The states h_0 .. h_{T-1} from which the states y = h_1 .. h_T followed: (T, N, H)."""
+    """Return the states h_0 .. h_{T-1} from which the states y = h_1 .. h_T followed."""
     return np.concatenate([h_0[None], y[:-1]])
 
 
@@ -73,9 +73,11 @@ def differentiate_run(
     dy: Array, dh: Array, x: Array, h_0: Array, y: Array, w: Weights, activation: Activation
 ) -> tuple[Array, Array, Weights]:
     """Carry dy, for the states y = run(x, h_0, w), and dh, for the last one, to x, h_0 and w."""
-    (T, N, H), das = y.shape, []
-    for dy_t, slope in zip(dy[::-1], activation.slope(y)[::-1], strict=True):
-        da = (dy_t + dh) * slope  # h_t = activation(a_t)
+    T, N, H = y.shape
+    slopes = activation.slope(y)
+    das = []
+    for t in reversed(range(T)):
+        da = (dy[t] + dh) * slopes[t]  # h_t = activation(a_t)
         dh = da @ w.W_hh  # a_t = ... + W_hh h_{t-1}
         das.append(da)
     da = np.stack(das[::-1]).reshape(T * N, H)
@@ -86,25 +88,22 @@ def differentiate_run(
     return dx, dh, Weights(dW_ih, dW_hh, db, db)
 
 
-def reading(x: Array, d: int) -> Array:
-    """Steps in the order in which direction d reads them; the reverse one (d = 1) starts at T-1.
-
-    Flipping twice changes nothing, so this also puts its states back into the order of time.
-    """
-    return x[::-1] if d else x
+def in_reading_order(x: Array, d: int) -> Array:
+    """Flip time for the reverse direction, d = 1: into the order in which it reads, or back."""
+    return x[::-1] if d == 1 else x
 
 
-def halves(y: Array, D: int) -> list[Array]:
-    """The states (T, N, H) of each of the D directions side by side in y (T, N, D*H)."""
+def directions(y: Array, D: int) -> list[Array]:
+    """Split y (T, N, D*H) into the states (T, N, H) of each direction, in its reading order."""
     H = y.shape[2] // D
-    return [reading(y[:, :, d * H : (d + 1) * H], d) for d in range(D)]
+    return [in_reading_order(y[:, :, d * H : (d + 1) * H], d) for d in range(D)]
 
 
 def forward(
     x: Array, h_0: Array, layers: Sequence[Sequence[Weights]], activation: Activation,
     masks: Sequence[Array] = (),
 ) -> list[Array]:  # fmt: skip
-    """A deep network: the states of its L layers, each (T, N, D*H) in the order of time.
+    """Run a deep network; return the states of its L layers, each (T, N, D*H) in order of time.
 
     x is (T, N, I); layers[l][d] holds the weights of layer l in direction d, and row
     l*D + d of h_0 (L*D, N, H) starts it. Each layer reads all directions of the one
@@ -113,16 +112,20 @@ def forward(
     """
     states = []
     for l, layer in enumerate(layers):
-        D, x = len(layer), masks[l - 1] * x if l and len(masks) else x
-        ys = [run(reading(x, d), h_0[l * D + d], w, activation) for d, w in enumerate(layer)]
-        x = np.concatenate([ys[0], reading(ys[1], 1)], axis=2) if D == 2 else ys[0]
+        if l > 0 and masks:
+            x = masks[l - 1] * x
+        ys = []
+        for d, w in enumerate(layer):
+            y = run(in_reading_order(x, d), h_0[l * len(layer) + d], w, activation)
+            ys.append(in_reading_order(y, d))
+        x = np.concatenate(ys, axis=2) if len(ys) == 2 else ys[0]
         states.append(x)
     return states
 
 
 def final(states: Sequence[Array], D: int) -> Array:
-    """h_n (L*D, N, H), from each layer's states: the reverse direction ends at t = 0."""
-    return np.stack([half[-1] for y in states for half in halves(y, D)])
+    """Return h_n (L*D, N, H) of each layer's states: the reverse direction ends at t = 0."""
+    return np.stack([y_d[-1] for y in states for y_d in directions(y, D)])
 
 
 def backward(
@@ -130,17 +133,22 @@ def backward(
     states: Sequence[Array], activation: Activation, masks: Sequence[Array] = (),
 ) -> tuple[Array, Array, list[list[Weights]]]:  # fmt: skip
     """Carry dy, for the output, and dh_n, for h_n, through forward's states to x, h_0, layers."""
-    dh_0, dlayers = list(dh_n), [list(layer) for layer in layers]
-    for l, layer in reversed(list(enumerate(layers))):
-        dropped = l and len(masks)
-        D, below, dbelow = len(layer), states[l - 1] if l else x, []
-        below = masks[l - 1] * below if dropped else below
-        for d, (dy_d, y_d) in enumerate(zip(halves(dy, D), halves(states[l], D), strict=True)):
+    dh_0 = list(dh_n)
+    dlayers = [list(layer) for layer in layers]
+    for l in reversed(range(len(layers))):
+        D = len(layers[l])
+        below = states[l - 1] if l > 0 else x
+        if l > 0 and masks:
+            below = masks[l - 1] * below
+        dys, ys = directions(dy, D), directions(states[l], D)
+        dbelow = []
+        for d, w in enumerate(layers[l]):
             row = l * D + d
             dx, dh_0[row], dlayers[l][d] = differentiate_run(
-                dy_d, dh_n[row], reading(below, d), h_0[row], y_d, layer[d], activation
+                dys[d], dh_n[row], in_reading_order(below, d), h_0[row], ys[d], w, activation
             )
-            dbelow.append(reading(dx, d))
+            dbelow.append(in_reading_order(dx, d))
         dy = dbelow[0] + dbelow[1] if D == 2 else dbelow[0]  # both read the layer below
-        dy = masks[l - 1] * dy if dropped else dy
+        if l > 0 and masks:
+            dy = masks[l - 1] * dy
     return dy, np.stack(dh_0), dlayers

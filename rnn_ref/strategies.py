@@ -7,7 +7,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from rnn_ref.case import INPUTS, LOSSES, WEIGHTS, Case
+from rnn_ref.cases.case import LAYOUTS, LOSSES, Case
+from rnn_ref.cases.random import INPUTS, WEIGHTS
+from rnn_ref.cases.selection import FIELDS, Domain, require_domain
 
 SMALL = st.integers(1, 5)
 EDGES = (6, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65)
@@ -17,11 +19,9 @@ WIDE = st.sampled_from(EDGES) | st.integers(6, 65)
 WIDE_AXES = st.sampled_from(
     ("", "", "", "T", "N", "I", "H", "T", "H", "H", "TH", "NI", "IH", "NH", "TN", "TNIH")
 )
-"""Which axes are drawn from WIDE; the rest are small, so that most cases are cheap."""
+"""Which axes are drawn from WIDE; the others are small, so that most cases are cheap."""
 
 SEEDS = st.integers(0, 999_999)
-
-LAYOUTS = ("steps", "steps", "batch_first", "unbatched", "unbatched batch_first")
 
 
 def cases(
@@ -31,31 +31,34 @@ def cases(
     num_layers: Sequence[int] = (1, 1, 1, 2, 2, 3, 4),
     directions: Sequence[int] = (1, 2),
     biases: Sequence[bool] = (True, True, False),
-    layouts: Sequence[str] = LAYOUTS,
+    layouts: Sequence[str] = ("steps", *LAYOUTS),
     initial_states: Sequence[bool] = (True, True, False),
     weights: Sequence[str] = tuple(WEIGHTS),
     inputs: Sequence[str] = ("normal", "normal", *INPUTS),
     losses: Sequence[str] = LOSSES,
+    variants: Sequence[str] = ("",),
 ) -> st.SearchStrategy[Case]:
-    """Cases with each field from the sequence given for it; the first entry is the simplest.
+    """Draw cases with each field from the sequence given for it; the first entry is the simplest.
 
     An entry that stands twice is drawn twice as often. `layouts` are "steps" (T, N, I),
     "batch_first" (N, T, I), "unbatched" (T, I) and "unbatched batch_first", which is the
-    same. They shrink to T = N = I = H = 1 and
-    to each sequence's first entry, as far as the fault allows.
+    same. Cases shrink to T = N = I = H = 1 and to each sequence's first entry, as far as
+    the fault allows. Raises ValueError for an empty sequence, or an entry that no case has.
     """
-    choices = {
-        "nonlinearity": nonlinearities,
-        "L": num_layers,
-        "D": directions,
-        "bias": biases,
-        "dtype": dtypes,
+    domain: Domain = {
+        "nonlinearities": nonlinearities,
+        "num_layers": num_layers,
+        "directions": directions,
+        "biases": biases,
+        "dtypes": dtypes,
         "weights": weights,
-        "input": inputs,
-        "h_0": initial_states,
-        "loss": losses,
+        "inputs": inputs,
+        "initial_states": initial_states,
+        "losses": losses,
+        "variants": variants,
     }
-    chosen = {name: st.sampled_from(values) for name, values in choices.items()}
+    require_domain({**domain, "layouts": layouts})
+    chosen = {FIELDS[name]: st.sampled_from(values) for name, values in domain.items()}
     return sized(chosen, st.sampled_from(layouts))
 
 
@@ -65,16 +68,11 @@ def sized(
     chosen: dict[str, st.SearchStrategy[Any]],
     layouts: st.SearchStrategy[str],
 ) -> Case:
-    """Cases with the chosen fields, a layout, sizes and a seed."""
+    """Draw cases with the chosen fields, a layout, sizes and a seed."""
     wide = draw(WIDE_AXES)
     fields: dict[str, Any] = {axis: draw(WIDE if axis in wide else SMALL) for axis in "TNIH"}
-    layout = draw(layouts)
-    if "unbatched" in layout:
+    layout = LAYOUTS[draw(layouts)]
+    if layout.unbatched:
         fields["N"] = 1
     fields |= {name: draw(strategy) for name, strategy in chosen.items()}
-    return Case(
-        batch_first="batch_first" in layout,
-        unbatched="unbatched" in layout,
-        seed=draw(SEEDS),
-        **fields,
-    )
+    return Case(**layout._asdict(), seed=draw(SEEDS), **fields)

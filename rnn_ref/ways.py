@@ -40,7 +40,7 @@ class Rerouted(nn.RNN):
         return {**self.__dict__, "prepared": {}}
 
     def plain(self) -> nn.RNN:
-        """The same module, by the same parameters, as a plain nn.RNN."""
+        """Make a plain nn.RNN with the same parameters."""
         twin = nn.RNN.__new__(nn.RNN)
         twin.__dict__ = {name: v for name, v in self.__dict__.items() if name != "prepared"}
         return twin
@@ -56,7 +56,7 @@ class Rerouted(nn.RNN):
 
 
 def way(prepare: Callable[[nn.RNN, Arguments], Forward]) -> type[Rerouted]:
-    """A subject that calls what `prepare` makes of the plain module."""
+    """Make a subject that calls what `prepare` makes of the plain module."""
     return type(prepare.__name__, (Rerouted,), {"prepare": staticmethod(prepare)})
 
 
@@ -75,7 +75,7 @@ def functional(rnn: nn.RNN, _: Arguments) -> Forward:
 
 @way
 def forward_mode(rnn: nn.RNN, _: Arguments) -> Forward:
-    """The primal results of torch.func.jvp."""
+    """Run it through torch.func.jvp, and return the primal results."""
 
     def call(*given: Tensor) -> Any:
         tangents = tuple(torch.ones_like(a) for a in given)
@@ -100,7 +100,7 @@ class Wrapped(nn.Module):
         self.rnn = rnn
 
     def forward(self, input: Tensor, h_0: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The wrapped module's results."""
+        """Call the wrapped module."""
         output, h_n = self.rnn(input, h_0)
         return output, h_n
 
@@ -113,7 +113,7 @@ def scripted(rnn: nn.RNN, _: Arguments) -> Forward:
 
 
 def exported(rnn: nn.RNN, arguments: Arguments, *, decompose: bool) -> Forward:
-    """A graph of torch.export's, called with the module's own parameters."""
+    """Export a graph, to be called with the module's own parameters."""
     program = torch.export.export(rnn, arguments)
     graph = (program.run_decompositions() if decompose else program).module()
     return lambda *given: torch.func.functional_call(graph, dict(rnn.named_parameters()), given)
@@ -178,7 +178,7 @@ def inference(rnn: nn.RNN, _: Arguments) -> Forward:
 
 
 def ensemble(rnn: nn.RNN, skeleton: nn.RNN) -> Forward:
-    """The second of three networks with other weights that torch.func.vmap runs side by side."""
+    """Run three networks side by side by torch.func.vmap; return the second one's results."""
 
     def call(*given: Tensor) -> Any:
         stacked = {name: torch.stack([p * 2, p, -p]) for name, p in rnn.named_parameters()}
@@ -193,7 +193,7 @@ def ensemble(rnn: nn.RNN, skeleton: nn.RNN) -> Forward:
 
 
 def like(rnn: nn.RNN, kind: type[nn.RNN]) -> nn.RNN:
-    """A network of a kind with the options and the mode of another."""
+    """Make a network of a kind with the options and the mode of another."""
     made = kind(
         rnn.input_size, rnn.hidden_size, rnn.num_layers, nonlinearity=rnn.nonlinearity,
         bias=rnn.bias, batch_first=rnn.batch_first, dropout=rnn.dropout,
@@ -215,7 +215,7 @@ def vmapped_cells(rnn: nn.RNN, _: Arguments) -> Forward:
 
 
 def onnx_session(model: bytes) -> Callable[..., list[Tensor]]:
-    """A model in ONNX Runtime, on CPU: what it returns for tensors, in the order of its inputs."""
+    """Load a model in ONNX Runtime, on CPU; it takes and returns tensors, by position."""
     runtime: Any = importlib.import_module("onnxruntime")
     session = runtime.InferenceSession(model, providers=["CPUExecutionProvider"])
     names = [input.name for input in session.get_inputs()]
@@ -230,7 +230,7 @@ def onnx_session(model: bytes) -> Callable[..., list[Tensor]]:
 
 @way
 def onnx_exported(rnn: nn.RNN, arguments: Arguments) -> Forward:
-    """Exported by torch.onnx, and run by ONNX Runtime."""
+    """Export by torch.onnx, and run by ONNX Runtime."""
     export: Any = torch.onnx.export
     with contextlib.redirect_stdout(io.StringIO()):  # it tells of its progress
         program = export(rnn.eval(), arguments, dynamo=True, verbose=False)
@@ -295,7 +295,7 @@ class LayerByLayer(nn.RNN):
         return (x.transpose(0, 1) if self.batch_first else x), h
 
     def layer(self, l: int, x: Tensor, h_0: Tensor) -> tuple[Tensor, Tensor]:
-        """The states (T, N, D*H) of a layer, and the last ones (D, N, H)."""
+        """Compute the states (T, N, D*H) of a layer, and the last ones (D, N, H)."""
         raise NotImplementedError
 
 
@@ -316,7 +316,7 @@ class Cells(LayerByLayer):
         return torch.cat([run.flip(0) if d else run for d, run in enumerate(runs)], dim=2), last
 
     def run(self, x: Tensor, h: Tensor, l: int, d: int) -> Tensor:
-        """The states of one direction of one layer, from the cell that has its weights."""
+        """Run one direction of one layer by a cell that has its weights."""
         with torch.device("meta"):
             cell = Bare(x.shape[2], self.hidden_size, self.bias, self.nonlinearity)
         end = f"_l{l}" + "_reverse" * d
@@ -330,17 +330,18 @@ class Cells(LayerByLayer):
 
 @dataclass(frozen=True)
 class Way:
-    """A subject; by capability or property what says nothing of it, with the reason.
+    """A way to run nn.RNN, and what is not judged in it and why.
 
-    `only` names the groups of properties that are judged where others can't be, or take too
+    `without` has capabilities, `omitted` whole names of properties, each with the reason;
+    `groups` are the groups of properties that are judged where others can't be, or take too
     long, `because` of something; `dtypes` those that it has, if not all; `requires` modules
     or programs without which it can't be run.
     """
 
     subject: str
     without: dict[str, str] = field(default_factory=dict)
-    passed_over: dict[str, str] = field(default_factory=dict)
-    only: tuple[str, ...] = ()
+    omitted: dict[str, str] = field(default_factory=dict)
+    groups: tuple[str, ...] = ()
     because: str = "each form is compiled"
     dtypes: tuple[str, ...] = ()
     requires: tuple[str, ...] = ()
@@ -360,11 +361,19 @@ FROZEN = {
     "pickle": "holds a graph that can't be copied",
     "parametrized": "reads the parameters by name",
 }
-TIED = {
-    "tied_weights": "takes no parameter twice",
-    "threads_that_share": "puts the parameters into one skeleton for the time of a call",
+THREADS = "test_threads_that_share_a_module_do_not_disturb_one_another"
+TIED = "test_tied_weights_count_in_every_place"
+CHECKPOINTING = "test_gradients_survive_checkpointing"
+SKELETON = {
+    TIED: "takes no parameter twice",
+    THREADS: "puts the parameters into one skeleton for the time of a call",
 }
-CHECKS = {"refused": "RNNCell's own checks are not nn.RNN's"}
+REFUSALS = (
+    "test_a_wrong_call_is_refused_and_leaves_no_trace",
+    "test_a_state_of_another_batch_is_refused",
+    "test_a_wrong_call_of_a_cell_is_refused",
+)
+CHECKS = dict.fromkeys(REFUSALS, "RNNCell's own checks are not nn.RNN's")
 QUICK = ("setup", "bounds", "dropout")
 FORWARD = {"gradients": "computes no gradients", "dropout": "is for inference"}
 
@@ -376,43 +385,47 @@ WAYS = {
         {"packed": "a cell takes no packed sequence"},
         CHECKS,
     ),
-    "functional_call": Way("rnn_ref.ways:functional", FROZEN, TIED),
+    "functional_call": Way("rnn_ref.ways:functional", FROZEN, SKELETON),
     "jvp": Way(
         "rnn_ref.ways:forward_mode",
         FROZEN,
-        {"threads_that_share": "dual levels belong to one thread", "expanded_state": "writes"},
+        {
+            THREADS: "dual levels belong to one thread",
+            "test_an_expanded_state_is_every_rows_own": "writes into its arguments",
+        },
     ),
     "jit.trace": Way(
         "rnn_ref.ways:traced",
         FROZEN,
-        {"tied_weights": TIED["tied_weights"], "checkpointing": "saves other tensors"},
+        {TIED: SKELETON[TIED], CHECKPOINTING: "saves other tensors"},
     ),
     "jit.script": Way(
         "rnn_ref.ways:scripted",
         FROZEN,
         {
-            "refused": "the interpreter raises errors of its own",
-            "checkpointing": "the interpreter recomputes nothing",
-            "threads_that_share": "scripting is for one thread",
+            **dict.fromkeys(REFUSALS, "the interpreter raises errors of its own"),
+            CHECKPOINTING: "the interpreter recomputes nothing",
+            THREADS: "scripting is for one thread",
         },
     ),
-    "export": Way("rnn_ref.ways:export", only=QUICK),
-    "export, decomposed": Way("rnn_ref.ways:decomposed", only=QUICK),
-    "compile, eager": Way("rnn_ref.ways:compiled_eager", only=QUICK),
-    "compile, aot_eager": Way("rnn_ref.ways:compiled_aot_eager", only=QUICK),
+    "export": Way("rnn_ref.ways:export", groups=QUICK),
+    "export, decomposed": Way("rnn_ref.ways:decomposed", groups=QUICK),
+    "compile, eager": Way("rnn_ref.ways:compiled_eager", groups=QUICK),
+    "compile, aot_eager": Way("rnn_ref.ways:compiled_aot_eager", groups=QUICK),
     "compile, inductor": Way(
-        "rnn_ref.ways:compiled_inductor", only=("setup", "dropout"), requires=("c++",)
+        "rnn_ref.ways:compiled_inductor", groups=("setup", "dropout"), requires=("c++",)
     ),
     "inference mode": Way(
         "rnn_ref.ways:inference",
         {**FROZEN, **FORWARD},
         {
-            "results_share": "its results can't be written into outside it",
-            "batch_of_none": "computes no gradients",
+            "test_results_share_no_memory_with_arguments": "its results can't be written into"
+            " outside it",
+            "test_a_batch_of_none_is_accepted": "computes no gradients",
         },
     ),
-    "vmap": Way("rnn_ref.ways:vmapped", only=("setup",), because="it can't be called"),
-    "vmap, RNNCell": Way("rnn_ref.ways:vmapped_cells", FROZEN, {**TIED, **CHECKS}),
+    "vmap": Way("rnn_ref.ways:vmapped", groups=("setup",), because="it can't be called"),
+    "vmap, RNNCell": Way("rnn_ref.ways:vmapped_cells", FROZEN, {**SKELETON, **CHECKS}),
     "ONNX export": Way(
         "rnn_ref.ways:onnx_exported",
         {
@@ -420,13 +433,13 @@ WAYS = {
             "deep": "every step is exported, which takes minutes",
             "bidirectional": "the same",
         },
-        only=("setup", "bounds"),
+        groups=("setup", "bounds"),
         requires=("onnx", "onnxruntime", "onnxscript"),
     ),
     "ONNX operator": Way(
         "rnn_ref.ways:OnnxOperator",
         FORWARD,
-        only=("setup", "bounds", "results"),
+        groups=("setup", "bounds", "results"),
         because="it is a program of its own, fed by hand",
         dtypes=("float32",),
         requires=("onnx", "onnxruntime"),

@@ -10,8 +10,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
-from rnn_ref.subject import Subject
-from tests.plain_rnn import PlainRNN
+from rnn_ref.judging.subject import Subject
+from tests.subjects.plain_rnn import PlainRNN
 
 SOURCE = (Path(__file__).parent / "plain_rnn.py").read_text(encoding="utf-8")
 PACKING = (Path(__file__).parent / "plain_packing.py").read_text(encoding="utf-8")

@@ -10,13 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rnn_ref.bounded import CHECK, CHECK_TANH, ROUNDING, Bounded, gamma
-from rnn_ref.case import Case, Words, rounded
-from rnn_ref.oracle import Oracle
+from rnn_ref.arithmetic.bounded import CHECK, CHECK_TANH, Bounded
+from rnn_ref.arithmetic.dtypes import ROUNDING, gamma, rounded
+from rnn_ref.cases.case import Case
+from rnn_ref.cases.random import RandomStream
+from rnn_ref.judging.oracle import Oracle
 from rnn_ref.parameters import names, read
 from rnn_ref.reference import ACTIVATIONS, backward, final, forward
 from rnn_ref.strategies import cases
-from tests.orders import ORDERS, Ordered, ordered
+from tests.support.orders import ORDERS, Ordered, ordered
 
 flint.ctx.prec = 400
 DTYPES = tuple(ROUNDING)
@@ -38,7 +40,7 @@ def share(values: Any, exact: Any, bound: Bounded) -> float:
     return float(np.nan_to_num(ratio, nan=0.0).max(initial=0.0))
 
 
-def hostile(words: Words, K: int, dtype: str) -> tuple[np.ndarray, np.ndarray]:
+def hostile(words: RandomStream, K: int, dtype: str) -> tuple[np.ndarray, np.ndarray]:
     """Two (3, K) arrays whose products cancel heavily: large pairs of opposite sign and crumbs."""
     a, b = words.normal((3, K)) * 2.0 ** words.integers(6, (3, K)), words.normal((3, K))
     half = K // 2
@@ -53,11 +55,11 @@ def test_sums_of_products_are_within_their_bound_in_every_order(
     order: str, dtype: str, K: int, seed: int
 ) -> None:
     """Whatever the order, a product of matrices is within its bound of the exact one."""
-    a, b = hostile(Words(seed, "hostile"), K, dtype)
+    a, b = hostile(RandomStream(seed, "hostile"), K, dtype)
     exact = to_arb(a) @ to_arb(b).T
     bound = Bounded(a, rounding=ROUNDING[dtype]) @ Bounded(b, rounding=ROUNDING[dtype]).T
-    came = ordered(a, order, dtype) @ ordered(b, order, dtype).T
-    assert share(came, exact, bound) <= 1
+    got = ordered(a, order, dtype) @ ordered(b, order, dtype).T
+    assert share(got, exact, bound) <= 1
     assert share(bound.value, exact, bound) <= 1
 
 
@@ -70,8 +72,8 @@ def test_bound_of_a_sum_is_nearly_reached(dtype: str, least: float) -> None:
     ones = np.ones((K, 1))
     exact = to_arb(a) @ to_arb(ones)
     bound = Bounded(a, rounding=ROUNDING[dtype]) @ Bounded(ones, rounding=ROUNDING[dtype])
-    came = ordered(a, "sequential", dtype) @ ordered(ones, "sequential", dtype)
-    assert least <= share(came, exact, bound) <= 1
+    got = ordered(a, "sequential", dtype) @ ordered(ones, "sequential", dtype)
+    assert least <= share(got, exact, bound) <= 1
 
 
 @given(
@@ -86,15 +88,18 @@ def test_tanh_bound_holds_at_the_ends_of_its_argument(a: float, e: float, dtype:
     bound = np.tanh(Bounded([a], np.array([e]), rounding=r))
     for end in (flint.arb(a) - e, flint.arb(a) + e):
         for sign in (-1, 1):
-            came = end.tanh() * (1 + sign * flint.arb(r.tanh * r.u))
-            off = (came - flint.arb(float(bound.value[0]))).abs_upper()
+            got = end.tanh() * (1 + sign * flint.arb(r.tanh * r.u))
+            off = (got - flint.arb(float(bound.value[0]))).abs_upper()
             assert off <= flint.arb(float(bound.error[0]))
 
 
 def test_tanh_of_numpy_is_as_accurate_as_the_check_assumes() -> None:
     """np.tanh in float64 is off by less than half of CHECK_TANH units of 2^-53."""
     a = np.concatenate(
-        [Words(1, "wide").normal((20_000,)) * 3, Words(1, "tiny").normal((5_000,)) * 1e-3]
+        [
+            RandomStream(1, "wide").normal((20_000,)) * 3,
+            RandomStream(1, "tiny").normal((5_000,)) * 1e-3,
+        ]
     )
     exact = np.array([flint.arb(float(x)).tanh() for x in a], object)
     assert (furthest(np.tanh(a), exact) <= CHECK_TANH / 2 * CHECK * np.abs(np.tanh(a))).all()
@@ -126,8 +131,8 @@ def test_products_that_underflow_are_within_their_bound(dtype: str) -> None:
     eta = ROUNDING[dtype].eta
     a, b = np.full((1, 9), 3 * eta), np.full((9, 1), 0.25)
     bound = Bounded(a, rounding=ROUNDING[dtype]) @ Bounded(b, rounding=ROUNDING[dtype])
-    came = ordered(a, "sequential", dtype) @ ordered(b, "sequential", dtype)
-    assert share(came, to_arb(a) @ to_arb(b), bound) <= 1
+    got = ordered(a, "sequential", dtype) @ ordered(b, "sequential", dtype)
+    assert share(got, to_arb(a) @ to_arb(b), bound) <= 1
 
 
 def test_whole_numbers_have_no_error_until_they_outgrow_the_dtype() -> None:
@@ -171,9 +176,9 @@ def test_networks_are_within_their_bounds_in_every_order(order: str, case: Case)
         oracle = Oracle(problem)
         bounds = {"output": oracle.output, "h_n": oracle.h_n} | oracle.gradients()
         exact = run(problem, to_arb)
-        came = run(problem, lambda array: ordered(array, order, case.dtype))
+        got = run(problem, lambda array: ordered(array, order, case.dtype))
         for name, bound in bounds.items():
-            assert share(came[name], exact[name], bound) <= 1, name
+            assert share(got[name], exact[name], bound) <= 1, name
             assert share(bound.stored.value, exact[name], bound) <= 1, name
 
 
@@ -184,8 +189,8 @@ def test_bound_of_a_network_is_not_slack() -> None:
         case = Case("relu", 1, 1, False, 2, 2, 1, 1, "float32", weights="chaotic", seed=seed)
         problem = case.problem()
         exact = run(problem, to_arb)["output"]
-        came = run(problem, lambda array: ordered(array, "sequential", "float32"))["output"]
-        worst = max(worst, share(came, exact, Oracle(problem).output))
+        got = run(problem, lambda array: ordered(array, "sequential", "float32"))["output"]
+        worst = max(worst, share(got, exact, Oracle(problem).output))
     assert 0.4 <= worst <= 1
 
 
@@ -196,7 +201,7 @@ def test_gamma_is_infinite_where_its_series_diverges() -> None:
 
 def test_ordered_sums_differ_from_one_another() -> None:
     """The orders are different subjects: on hostile data their results are not all the same."""
-    a, b = hostile(Words(3, "hostile"), 40, "float32")
+    a, b = hostile(RandomStream(3, "hostile"), 40, "float32")
     results = {
         order: (ordered(a, order, "float32") @ ordered(b, order, "float32").T).numbers.tobytes()
         for order in ORDERS

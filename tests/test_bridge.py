@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from rnn_ref.arithmetic.dtypes import ARRAY_DTYPES
 from rnn_ref.bridge import TORCH_DTYPES, parameters_of, set_parameters, to_array, to_tensor
-from rnn_ref.case import ARRAY_DTYPES, Case
+from rnn_ref.cases.case import Case
 
 ALL_16_BITS = torch.arange(-(2**15), 2**15, dtype=torch.int32).to(torch.int16)
 
@@ -79,9 +80,9 @@ def test_numbers_that_bfloat16_lacks_are_refused() -> None:
 
 def test_other_dtypes_are_refused() -> None:
     """An array of another dtype than the tensor's, or an integer tensor, is a TypeError."""
-    with pytest.raises(TypeError, match="expected float32 for a float32 tensor, came float64"):
+    with pytest.raises(TypeError, match="expected float32 for a float32 tensor, got float64"):
         to_tensor(np.zeros(1), "float32")
-    with pytest.raises(TypeError, match=r"came torch\.int64"):
+    with pytest.raises(TypeError, match=r"got torch\.int64"):
         to_array(torch.zeros(1, dtype=torch.int64))
 
 
@@ -89,8 +90,8 @@ def test_other_names_and_shapes_are_refused() -> None:
     """A mapping that is not the module's is a ValueError that names what differs."""
     module, parameters = module_and_parameters("float32")
     fewer = {name: array for name, array in parameters.items() if name != "bias_hh_l1"}
-    with pytest.raises(ValueError, match="came others: bias_hh_l1"):
+    with pytest.raises(ValueError, match="got others: bias_hh_l1"):
         set_parameters(module, fewer)
-    expected = re.escape("weight_hh_l0: expected shape (4, 4), came (3, 3)")
+    expected = re.escape("weight_hh_l0: expected shape (4, 4), got (3, 3)")
     with pytest.raises(ValueError, match=expected):
         set_parameters(module, parameters | {"weight_hh_l0": np.zeros((3, 3), np.float32)})

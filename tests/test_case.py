@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from rnn_ref.bounded import ROUNDING
-from rnn_ref.case import ARRAY_DTYPES, INPUTS, WEIGHTS, Case, Words, rounded
+from rnn_ref.arithmetic.dtypes import ARRAY_DTYPES, ROUNDING, rounded
+from rnn_ref.cases.case import Case
+from rnn_ref.cases.random import INPUTS, WEIGHTS, RandomStream
 from rnn_ref.strategies import cases
 
 LINE = "tanh L2 D2 bias T18 N3 I4 H6 float32 weights=chaotic input=normal h_0 seed=81"
@@ -67,7 +68,7 @@ def test_every_array_of_a_case_is_drawn_afresh() -> None:
 
 def test_normal_numbers_have_mean_zero_and_variance_one() -> None:
     """A million of them are as near to mean 0 and variance 1 as five standard errors allow."""
-    drawn = Words(7, "moments").normal((1_000_000,))
+    drawn = RandomStream(7, "moments").normal((1_000_000,))
     assert abs(drawn.mean()) < 5e-3
     assert abs(drawn.var() - 1) < 5e-3 * np.sqrt(2)
 
@@ -105,21 +106,21 @@ def test_subnormal_input_is_subnormal(dtype: str) -> None:
 @pytest.mark.parametrize(
     ("line", "complaint"),
     [
-        ("", "expected nonlinearity, L, D, T, N, I, H, dtype, weights, input, seed too, came ''"),
+        ("", "expected nonlinearity, L, D, T, N, I, H, dtype, weights, input, seed too, got ''"),
         (LINE.replace("T18 ", ""), "expected T too"),
-        (LINE.replace("T18", "T0"), "expected T from 1 to 100000, came 0"),
-        (LINE.replace("D2", "D3"), "expected D from 1 to 2, came 3"),
-        (LINE + " T4", "expected T once, came 'T4' as well"),
-        (LINE.replace("tanh", "gelu"), "came 'gelu'"),
-        (LINE.replace("float32", "int8"), "came 'int8'"),
+        (LINE.replace("T18", "T0"), "expected T from 1 to 100000, got 0"),
+        (LINE.replace("D2", "D3"), "expected D from 1 to 2, got 3"),
+        (LINE + " T4", "expected T once, got 'T4' as well"),
+        (LINE.replace("tanh", "gelu"), "got 'gelu'"),
+        (LINE.replace("float32", "int8"), "got 'int8'"),
         (LINE.replace("chaotic", "odd"), "expected weights to be one of torch, contracting,"),
-        (LINE + " unbatched", "expected N1, as it is unbatched, came N3"),
-        (LINE.replace("seed=81", "seed=-1"), "came 'seed=-1'"),
-        (LINE + " loss=none", "expected loss to be one of both, output, h_n, came 'none'"),
+        (LINE + " unbatched", "expected N1, as it is unbatched, got N3"),
+        (LINE.replace("seed=81", "seed=-1"), "got 'seed=-1'"),
+        (LINE + " loss=none", "expected loss to be one of both, output, h_n, got 'none'"),
     ],
 )
 def test_a_line_that_is_no_case_is_refused_in_one_sentence(line: str, complaint: str) -> None:
-    """The message says what was expected and what came."""
+    """The message says what was expected and what got."""
     with pytest.raises(ValueError, match=re.escape(complaint)):
         Case.parse(line)
 

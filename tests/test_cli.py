@@ -147,7 +147,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def verify(folder: Path, *options: str, **environment: str) -> Done:
     """Run `rnn-ref verify` in a folder, quickly and from a fixed seed unless told otherwise."""
-    command = [sys.executable, "-m", "rnn_ref.cli", "verify", "--profile", "quick", "--seed", "1"]
+    command = [sys.executable, "-m", "rnn_ref", "verify", "--profile", "quick", "--seed", "1"]
     settled = {"PYTHONWARNINGS": "error::DeprecationWarning", **os.environ, **environment}
     return subprocess.run(
         [*command, *options], cwd=folder, env=settled, capture_output=True, text=True, check=False
@@ -160,7 +160,7 @@ REFUSED = {
         "importing nowhere raised ModuleNotFoundError",
     ),
     "no such name": (["--subject", "subjects:Wrong"], "module subjects has no 'Wrong'"),
-    "no colon": (["--subject", "subjects"], "expected MODULE:CALLABLE, came 'subjects'"),
+    "no colon": (["--subject", "subjects"], "expected MODULE:CALLABLE, got 'subjects'"),
     "not callable": (["--subject", "subjects:number"], "subjects:number is a int"),
     "raises at import": (["--subject", "raises:RNN"], "raised ValueError: no such luck"),
     "exits at import": (["--subject", "leaves:RNN"], "importing leaves raised SystemExit"),
@@ -174,7 +174,7 @@ REFUSED = {
     "empty case": (["--case", ""], "case: expected nonlinearity, L, D"),
     "case out of range": (
         ["--case", "tanh L1 D3 T1 N1 I1 H1 float32 weights=torch input=normal seed=0"],
-        "case: expected D from 1 to 2, came 3",
+        "case: expected D from 1 to 2, got 3",
     ),
     "no property matches": (["-k", "nonesuch"], "nothing was judged"),
     "wrong expression": (["-k", "a b"], "Wrong expression passed to '-k'"),
@@ -184,7 +184,7 @@ REFUSED = {
         "'nowhere/found.json' can't be written",
     ),
     "json is a folder": (["--json", "."], "can't be written"),
-    "negative processes": (["-n", "-1"], "-n: expected 0 or more processes, came -1"),
+    "negative processes": (["-n", "-1"], "-n: expected 0 or more processes, got -1"),
     "unknown option": (["--speed", "9"], "unrecognized arguments: --speed 9"),
 }
 
@@ -234,7 +234,7 @@ BLAMED = {
     "OneTensor": "the call returned a torch.Tensor, not (output, h_n)",
     "Arrays": "output is a numpy.ndarray, not a tensor",
     "NoSuchArguments": "constructing the module raised TypeError",
-    "OtherNames": "expected the names of the module, came others",
+    "OtherNames": "expected the names of the module, got others",
     "Exits": "the call raised SystemExit: 0",
     "Skips": "the call raised Skipped: not today",
     "NoGradient": "backward raised RuntimeError",

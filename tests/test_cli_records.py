@@ -167,7 +167,7 @@ def test_a_wrong_command_line_ends_in_status_2_and_one_sentence(here: Here, name
 
 def verify(*options: str) -> Done:
     """`rnn-ref verify` with a baseline, in a process of its own."""
-    command = [sys.executable, "-m", "rnn_ref.cli", "verify", "--profile", "quick", "--seed", "1"]
+    command = [sys.executable, "-m", "rnn_ref", "verify", "--profile", "quick", "--seed", "1"]
     return subprocess.run([*command, *options], capture_output=True, text=True, check=False)
 
 

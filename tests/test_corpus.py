@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from rnn_ref.case import CHOICES, Case
-from rnn_ref.corpus import FILE, OtherArrays, digest, read_corpus
-from rnn_ref.record import read_record
+from rnn_ref.cases.case import CHOICES, Case
+from rnn_ref.cases.corpus import FILE, ArraysDiffer, digest, read_corpus
+from rnn_ref.recording.record import read_record
 
 CORPUS = read_corpus()
 
@@ -22,7 +22,7 @@ def test_arrays_are_those_that_the_checksum_is_of() -> None:
 
 def test_other_arrays_are_found_at_once() -> None:
     """A platform on which a single bit differs is told so in one sentence."""
-    with pytest.raises(OtherArrays, match="expected arrays with the SHA-256"):
+    with pytest.raises(ArraysDiffer, match="expected arrays with the SHA-256"):
         replace(CORPUS, sha256="0" * 64).check()
     first, *rest = CORPUS.cases
     assert digest([replace(first, seed=first.seed + 1000), *rest]) != CORPUS.sha256

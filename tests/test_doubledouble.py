@@ -8,10 +8,11 @@ import flint
 import numpy as np
 import pytest
 
-from rnn_ref.accuracy import Exact, Twin
-from rnn_ref.case import Case, Words
-from rnn_ref.corpus import read_corpus
-from rnn_ref.doubledouble import ROUNDOFF, TANH, DoubleDouble
+from rnn_ref.arithmetic.doubledouble import ROUNDOFF, TANH, DoubleDouble
+from rnn_ref.cases.case import Case
+from rnn_ref.cases.corpus import read_corpus
+from rnn_ref.cases.random import RandomStream
+from rnn_ref.recording.measure import Exact, Float64
 from tests.test_bounded import run, to_arb
 
 flint.ctx.prec = 400
@@ -24,14 +25,14 @@ def exact(a: Any) -> Any:
 
 def drawn(seed: int, shape: tuple[int, ...], spread: int = 20) -> DoubleDouble:
     """Double-doubles of many magnitudes and both signs."""
-    words = Words(seed, "double-doubles")
+    words = RandomStream(seed, "double-doubles")
     high = words.normal(shape) * 2.0 ** words.integers(spread, shape)
     return DoubleDouble(high, high * 2.0**-54 * words.uniform(shape))
 
 
-def off(came: Any, due: Any, scale: Any) -> float:
+def off(got: Any, expected: Any, scale: Any) -> float:
     """The largest error, relative to a scale."""
-    apart = np.abs(exact(came) - due) / np.abs(scale)
+    apart = np.abs(exact(got) - expected) / np.abs(scale)
     return max(float(x.upper()) for x in apart.ravel())
 
 
@@ -55,11 +56,11 @@ def test_elementwise_operations_are_as_precise_as_stated() -> None:
 @pytest.mark.parametrize("scale", [1e-30, 1e-8, 1e-3, 1.0, 30.0])
 def test_tanh_is_as_precise_as_stated(scale: float) -> None:
     """tanh is within TANH of itself, from where it is linear to where it is 1."""
-    words = Words(5, "tanh")
+    words = RandomStream(5, "tanh")
     high = words.uniform((3000,)) * scale
     a = DoubleDouble(high, high * 2.0**-54 * words.uniform((3000,)))
-    due = np.vectorize(lambda x: x.tanh(), otypes=[object])(exact(a))
-    assert off(np.tanh(a), due, due) <= TANH
+    expected = np.vectorize(lambda x: x.tanh(), otypes=[object])(exact(a))
+    assert off(np.tanh(a), expected, expected) <= TANH
 
 
 def test_tanh_of_what_is_not_finite() -> None:
@@ -87,13 +88,13 @@ SMALL = [
 def test_true_values_are_true(case: Case) -> None:
     """Where float64 agrees to 2^-10, they are within a sixty-fourth of float64's last place."""
     problem = case.problem()
-    oracle, twin = Exact(problem), Twin(problem)
+    oracle, twin = Exact(problem), Float64(problem)
     true: dict[str, Any] = {"output": oracle.output, "h_n": oracle.h_n} | oracle.gradients()
     near: dict[str, Any] = {"output": twin.output, "h_n": twin.h_n} | twin.gradients()
-    due = run(problem, to_arb)
+    expected = run(problem, to_arb)
     for name, value in true.items():
         resolved = np.abs(near[name].numbers - value.high) <= 2.0**-10 * np.abs(value.high)
-        apart = exact(value) - due[name]
+        apart = exact(value) - expected[name]
         size = np.array([float(x.abs_upper()) for x in apart.ravel()]).reshape(apart.shape)
         assert (size <= 2.0**-59 * np.abs(value.high))[resolved].all(), name
 
@@ -102,7 +103,7 @@ def test_what_chaos_has_swallowed_is_unresolved() -> None:
     """After 1,000 chaotic steps float64 and double-double are apart, and neither is trusted."""
     case = Case("tanh", 1, 1, True, 1000, 1, 1, 24, "float64", weights="chaotic")
     true: Any = Exact(case.problem()).output
-    twin: Any = Twin(case.problem()).output
+    twin: Any = Float64(case.problem()).output
     far = np.abs(twin.numbers - true.high) > 2.0**-10 * np.abs(true.high)
     assert not far[:20].any()
     assert far[-500:].mean() > 0.5

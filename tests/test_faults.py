@@ -9,12 +9,12 @@ import re
 import pytest
 
 import rnn_ref.parity
-from rnn_ref.examination import Examination, Property
-from rnn_ref.subject import Subject
-from tests import plain_packing
-from tests.correct import CORRECT
+from rnn_ref.judging.search import Examination, Property
+from rnn_ref.judging.subject import Subject
 from tests.faults import FAULTS, Fault
-from tests.plain_rnn import PlainCell
+from tests.subjects import plain_packing
+from tests.subjects.correct import CORRECT
+from tests.subjects.plain_rnn import PlainCell
 
 MODULES = [
     importlib.import_module(f"rnn_ref.parity.{module.name}")

@@ -1,4 +1,4 @@
-"""What the reference refuses, in one sentence: the argument, what was expected, what came."""
+"""What the reference refuses, in one sentence: the argument, what was expected, what got."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import rnn_ref
-from rnn_ref.case import Case
+from rnn_ref.cases.case import Case
 from rnn_ref.parameters import names, read
 
 PROBLEM = Case("tanh", 2, 2, True, 3, 2, 4, 5, "float64", h_0=True).problem()
@@ -23,54 +23,54 @@ def without(*left_out: str) -> dict[str, Any]:
 
 
 REFUSED: list[tuple[type[Exception], str, Callable[[], object]]] = [
-    (TypeError, "parameters: expected a mapping of names to arrays, came list",
+    (TypeError, "parameters: expected a mapping of names to arrays, got list",
      lambda: rnn_ref.rnn(PROBLEM.input, cast("Any", [GOOD]))),
-    (ValueError, "lacks weight_hh_l1_reverse",
+    (ValueError, "without weight_hh_l1_reverse",
      lambda: rnn_ref.rnn(PROBLEM.input, without("weight_hh_l1_reverse"))),
-    (ValueError, "lacks bias_hh_l0, bias_ih_l0_reverse",
+    (ValueError, "without bias_hh_l0, bias_ih_l0_reverse",
      lambda: rnn_ref.rnn(PROBLEM.input, without("bias_hh_l0", "bias_ih_l0_reverse"))),
-    (ValueError, "has weight_ho",
+    (ValueError, "with weight_ho",
      lambda: rnn_ref.rnn(PROBLEM.input, GOOD | {"weight_ho": GOOD["weight_ih_l0"]})),
-    (ValueError, "lacks weight_ih_l0, weight_hh_l0", lambda: rnn_ref.rnn(PROBLEM.input, {})),
-    (TypeError, "bias_ih_l0: expected a NumPy array, came list",
+    (ValueError, "without weight_ih_l0, weight_hh_l0", lambda: rnn_ref.rnn(PROBLEM.input, {})),
+    (TypeError, "bias_ih_l0: expected a NumPy array, got list",
      lambda: rnn_ref.rnn(PROBLEM.input, GOOD | {"bias_ih_l0": [0.0] * 5})),
-    (TypeError, "bias_ih_l0: expected a NumPy array, came Tensor",
+    (TypeError, "bias_ih_l0: expected a NumPy array, got Tensor",
      lambda: rnn_ref.rnn(PROBLEM.input, GOOD | {"bias_ih_l0": torch.zeros(5)})),
-    (TypeError, "bias_ih_l0: expected floating-point, complex or exact numbers, came int64",
+    (TypeError, "bias_ih_l0: expected floating-point, complex or exact numbers, got int64",
      lambda: rnn_ref.rnn(PROBLEM.input, GOOD | {"bias_ih_l0": np.zeros(5, np.int64)})),
-    (TypeError, "bias_ih_l0: expected dtype float64, that of weight_ih_l0, came float32",
+    (TypeError, "bias_ih_l0: expected dtype float64, that of weight_ih_l0, got float32",
      lambda: rnn_ref.rnn(PROBLEM.input, GOOD | {"bias_ih_l0": np.zeros(5, np.float32)})),
-    (ValueError, "bias_ih_l0: expected shape (5,), came (4,)",
+    (ValueError, "bias_ih_l0: expected shape (5,), got (4,)",
      lambda: rnn_ref.rnn(PROBLEM.input, GOOD | {"bias_ih_l0": np.zeros(4)})),
-    (ValueError, "weight_ih_l1: expected shape (5, 10), came (5, 5)",
+    (ValueError, "weight_ih_l1: expected shape (5, 10), got (5, 5)",
      lambda: rnn_ref.rnn(PROBLEM.input, GOOD | {"weight_ih_l1": np.zeros((5, 5))})),
-    (ValueError, "weight_ih_l0: expected shape (H, I), came (5,)",
+    (ValueError, "weight_ih_l0: expected shape (H, I), got (5,)",
      lambda: rnn_ref.rnn(PROBLEM.input, GOOD | {"weight_ih_l0": np.zeros(5)})),
-    (ValueError, "weight_ih_l0: expected sizes of at least 1, came shape (0, 4)",
+    (ValueError, "weight_ih_l0: expected sizes of at least 1, got shape (0, 4)",
      lambda: rnn_ref.rnn(PROBLEM.input, GOOD | {"weight_ih_l0": np.zeros((0, 4))})),
-    (TypeError, "input: expected a NumPy array, came Tensor",
+    (TypeError, "input: expected a NumPy array, got Tensor",
      lambda: rnn_ref.rnn(torch.zeros(3, 2, 4), GOOD)),
-    (TypeError, "input: expected dtype float64, that of weight_ih_l0, came float32",
+    (TypeError, "input: expected dtype float64, that of weight_ih_l0, got float32",
      lambda: rnn_ref.rnn(PROBLEM.input.astype(np.float32), GOOD)),
-    (ValueError, "input: expected shape (T, N, I), or (T, I) without a batch, came (4,)",
+    (ValueError, "input: expected shape (T, N, I), or (T, I) without a batch, got (4,)",
      lambda: rnn_ref.rnn(np.zeros(4), GOOD)),
-    (ValueError, "input: expected shape (N, T, I), or (T, I) without a batch, came (1, 3, 2, 4)",
+    (ValueError, "input: expected shape (N, T, I), or (T, I) without a batch, got (1, 3, 2, 4)",
      lambda: rnn_ref.rnn(np.zeros((1, 3, 2, 4)), GOOD, batch_first=True)),
-    (ValueError, "input: expected shape (3, 2, 4), came (3, 2, 5)",
+    (ValueError, "input: expected shape (3, 2, 4), got (3, 2, 5)",
      lambda: rnn_ref.rnn(np.zeros((3, 2, 5)), GOOD)),
-    (ValueError, "input: expected a sequence of at least one step, came shape (0, 2, 4)",
+    (ValueError, "input: expected a sequence of at least one step, got shape (0, 2, 4)",
      lambda: rnn_ref.rnn(np.zeros((0, 2, 4)), GOOD)),
-    (ValueError, "h_0: expected shape (4, 2, 5), came (4, 1, 5)",
+    (ValueError, "h_0: expected shape (4, 2, 5), got (4, 1, 5)",
      lambda: rnn_ref.rnn(PROBLEM.input, GOOD, np.zeros((4, 1, 5)))),
-    (ValueError, "h_0: expected shape (4, 5), came (4, 1, 5)",
+    (ValueError, "h_0: expected shape (4, 5), got (4, 1, 5)",
      lambda: rnn_ref.rnn(PROBLEM.input[:, 0], GOOD, np.zeros((4, 1, 5)))),
-    (TypeError, "h_0: expected dtype float64, that of weight_ih_l0, came float32",
+    (TypeError, "h_0: expected dtype float64, that of weight_ih_l0, got float32",
      lambda: rnn_ref.rnn(PROBLEM.input, GOOD, np.zeros((4, 2, 5), np.float32))),
-    (ValueError, "nonlinearity: expected 'tanh' or 'relu', came 'gelu'",
+    (ValueError, "nonlinearity: expected 'tanh' or 'relu', got 'gelu'",
      lambda: rnn_ref.rnn(PROBLEM.input, GOOD, nonlinearity="gelu")),
-    (ValueError, "grad_output: expected shape (3, 2, 10), came (3, 2, 5)",
+    (ValueError, "grad_output: expected shape (3, 2, 10), got (3, 2, 5)",
      lambda: rnn_ref.rnn_backward(np.zeros((3, 2, 5)), None, PROBLEM.input, GOOD)),
-    (TypeError, "grad_h_n: expected a NumPy array, came int",
+    (TypeError, "grad_h_n: expected a NumPy array, got int",
      lambda: rnn_ref.rnn_backward(None, 1, PROBLEM.input, GOOD)),
 ]  # fmt: skip
 

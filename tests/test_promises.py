@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from rnn_ref import parity, promises
-from rnn_ref.promises import HERE, holding, lines, named
+from rnn_ref.running.promises import HERE, holding, lines, named
 
 PROMISES = promises.promises()
 METHODS = (
@@ -57,5 +57,5 @@ def test_every_promise_has_a_property_and_every_property_a_promise() -> None:
 
 
 def test_the_table_is_made_of_what_is_there() -> None:
-    """promises.md is what `python -m rnn_ref.promises` prints."""
+    """promises.md is what `python -m rnn_ref.running.promises` prints."""
     assert (HERE / "promises.md").read_text(encoding="utf-8").splitlines() == list(lines())

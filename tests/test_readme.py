@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from rnn_ref.corpus import read_corpus
-from rnn_ref.domain import CAPABILITIES
+from rnn_ref.cases.corpus import read_corpus
+from rnn_ref.cases.selection import CAPABILITIES
 from tests.faults import FAULTS
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
@@ -31,7 +31,7 @@ def without_numbers(text: str) -> list[str]:
 def run(command: str, folder: Path) -> str:
     """What a command of README's prints, run in a folder."""
     _, *options = shlex.split(command)
-    whole = [sys.executable, "-m", "rnn_ref.cli", *options]
+    whole = [sys.executable, "-m", "rnn_ref", *options]
     done = subprocess.run(whole, cwd=folder, capture_output=True, text=True, check=False)
     return done.stdout
 

@@ -14,9 +14,17 @@ from typing import Any
 
 import pytest
 
-from rnn_ref.case import Case
-from rnn_ref.corpus import read_corpus
-from rnn_ref.record import COLUMNS, Recorder, Unusable, beside, checksum, line, read_record
+from rnn_ref.cases.case import Case
+from rnn_ref.cases.corpus import read_corpus
+from rnn_ref.recording.record import (
+    COLUMNS,
+    Recorder,
+    UnusableFile,
+    checksum,
+    line,
+    partial_path,
+    read_record,
+)
 
 CASES = read_corpus().cases[:12]
 DESCRIBED: dict[str, Any] = {
@@ -78,15 +86,15 @@ def test_an_interrupted_record_leaves_the_old_one_and_is_taken_up(
         done.append(case)
         return measured(case)
 
-    due = write(file)
+    expected = write(file)
     old = file.read_bytes()
     with pytest.raises(KeyboardInterrupt):
         recorder(interrupted).write(file, lambda done: None)
     assert file.read_bytes() == old
     again: list[Case] = []
-    assert write(file, recorder(lambda case: again.append(case) or measured(case))) == due  # type: ignore[func-returns-value]
+    assert write(file, recorder(lambda case: again.append(case) or measured(case))) == expected  # type: ignore[func-returns-value]
     assert [*done[:-1], *again] == list(CASES)
-    assert not beside(file).exists()
+    assert not partial_path(file).exists()
 
 
 def test_what_an_older_build_left_is_not_taken_up(tmp_path: Path) -> None:
@@ -94,7 +102,7 @@ def test_what_an_older_build_left_is_not_taken_up(tmp_path: Path) -> None:
     file = tmp_path / "a"
     write(tmp_path / "older", recorder(lambda case: {**measured(case), "bits": {"output": "0"}}))
     lines = (tmp_path / "older").read_text(encoding="utf-8").splitlines(keepends=True)
-    beside(file).write_text("".join(lines[:5]), encoding="utf-8")
+    partial_path(file).write_text("".join(lines[:5]), encoding="utf-8")
     assert write(file) == write(tmp_path / "uninterrupted")
 
 
@@ -102,9 +110,9 @@ def test_what_an_older_build_left_is_not_taken_up(tmp_path: Path) -> None:
 def test_a_record_cut_anywhere_is_taken_up(tmp_path: Path, cut: int) -> None:
     """A line that was written in part is written anew."""
     file = tmp_path / "a"
-    due = write(file)
-    beside(file).write_bytes(file.read_bytes()[:cut])
-    assert write(file) == due
+    expected = write(file)
+    partial_path(file).write_bytes(file.read_bytes()[:cut])
+    assert write(file) == expected
 
 
 def test_what_another_run_left_is_not_taken_up(tmp_path: Path) -> None:
@@ -112,7 +120,7 @@ def test_what_another_run_left_is_not_taken_up(tmp_path: Path) -> None:
     file = tmp_path / "a"
     write(tmp_path / "other", recorder(lambda case: {"fault": "x"}, subject="mylib:RNN"))
     whole = (tmp_path / "other").read_text(encoding="utf-8").splitlines(keepends=True)
-    beside(file).write_text("".join(whole[:5]), encoding="utf-8")
+    partial_path(file).write_text("".join(whole[:5]), encoding="utf-8")
     assert "fault" not in write(file)
 
 
@@ -130,7 +138,7 @@ slow.write(Path(sys.argv[1]), lambda done: None)
 def test_a_killed_record_leaves_the_old_one_and_is_taken_up(tmp_path: Path) -> None:
     """Killed at ten moments, the file is whole each time, and the last run ends as any."""
     file = tmp_path / "a"
-    due = write(tmp_path / "uninterrupted")
+    expected = write(tmp_path / "uninterrupted")
     write(file, recorder(subject="mylib:RNN"))
     old = file.read_bytes()
     for moment in range(10):
@@ -140,8 +148,8 @@ def test_a_killed_record_leaves_the_old_one_and_is_taken_up(tmp_path: Path) -> N
             process.stdout.readline()
             time.sleep(0.013 * moment)
             process.send_signal(signal.SIGKILL)
-        assert file.read_bytes() == old or undated(file) == due
-    assert write(file) == due
+        assert file.read_bytes() == old or undated(file) == expected
+    assert write(file) == expected
 
 
 def whole(lines: list[str]) -> bytes:
@@ -206,7 +214,7 @@ def test_what_is_no_whole_record_is_refused_in_one_sentence(tmp_path: Path, name
     lines = (tmp_path / "a").read_text(encoding="utf-8").splitlines(keepends=True)
     file = tmp_path / "spoilt"
     file.write_bytes(SPOILT[name](lines))
-    with pytest.raises(Unusable, match=r"spoilt (is|has)") as refused:
+    with pytest.raises(UnusableFile, match=r"spoilt (is|has)") as refused:
         read_record(file)
     assert "\n" not in str(refused.value)
 
@@ -216,27 +224,27 @@ def test_what_is_not_ours_is_not_written_over(tmp_path: Path, beginning: bytes) 
     """Neither a file that has the name, nor one that has that of the unfinished record."""
     file = tmp_path / "a"
     file.write_bytes(beginning)
-    with pytest.raises(Unusable, match="is not a record"):
+    with pytest.raises(UnusableFile, match="is not a record"):
         write(file)
     assert file.read_bytes() == beginning
     file.unlink()
     if beginning:
-        beside(file).write_bytes(beginning)
-        with pytest.raises(Unusable, match="is not a record"):
+        partial_path(file).write_bytes(beginning)
+        with pytest.raises(UnusableFile, match="is not a record"):
             write(file)
-        assert beside(file).read_bytes() == beginning
+        assert partial_path(file).read_bytes() == beginning
     assert not file.exists()
 
 
 def test_paths_that_can_not_be_used_are_refused_in_one_sentence(tmp_path: Path) -> None:
     """A directory, a folder that is not there, a file that is not there."""
     for file in (tmp_path, tmp_path / "nowhere" / "a", tmp_path / "missing", Path(os.devnull)):
-        with pytest.raises(Unusable, match=r"can't be read|is no regular file"):
+        with pytest.raises(UnusableFile, match=r"can't be read|is no regular file"):
             read_record(file)
     for file in (tmp_path, Path(os.devnull)):
-        with pytest.raises(Unusable, match="is no regular file"):
+        with pytest.raises(UnusableFile, match="is no regular file"):
             write(file)
-    with pytest.raises(Unusable, match="can't be written: File name too long"):
+    with pytest.raises(UnusableFile, match="can't be written: File name too long"):
         write(tmp_path / ("a" * 252))
-    with pytest.raises(Unusable, match="can't be written: No such file"):
+    with pytest.raises(UnusableFile, match="can't be written: No such file"):
         write(tmp_path / "nowhere" / "a")

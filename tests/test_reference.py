@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 
 import rnn_ref
-from rnn_ref.case import Case, Problem
+from rnn_ref.cases.case import Case
+from rnn_ref.cases.problem import Problem
 from rnn_ref.functional import Gradients, Layout
 from rnn_ref.parameters import names, read
 from rnn_ref.reference import ACTIVATIONS, backward, forward
@@ -109,9 +110,9 @@ def test_gradients_agree_with_complex_step_derivatives(case: Case) -> None:
 def test_floats_agree_with_rigorous_enclosures(case: Case) -> None:
     """In float64 the reference is within 1e-10 of itself on rigorous enclosures."""
     problem = case.problem()
-    for came, exact in zip(run(problem, np.asarray), run(problem, to_arb), strict=True):
+    for got, exact in zip(run(problem, np.asarray), run(problem, to_arb), strict=True):
         middle = np.vectorize(lambda x: float(flint.arb(x).mid()), otypes=[float])(exact)
-        assert np.abs(came - middle).max() <= 1e-10
+        assert np.abs(got - middle).max() <= 1e-10
 
 
 whole = cases(
@@ -125,9 +126,9 @@ def test_whole_relu_networks_equal_exact_fractions(case: Case) -> None:
     """On whole numbers that float64 holds, the floats are the fractions."""
     problem = case.problem()
     floats, fractions = run(problem, np.asarray), run(problem, to_fraction)
-    for came, exact in zip(floats, fractions, strict=True):
+    for got, exact in zip(floats, fractions, strict=True):
         small_enough = np.abs(exact).max() < 2**50
-        assert not small_enough or (to_fraction(came) == exact).all()
+        assert not small_enough or (to_fraction(got) == exact).all()
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "complex64", "complex128"])
@@ -161,9 +162,9 @@ def test_layouts_are_rearrangements_of_steps_first(layout: Layout) -> None:
         problem.parameters,
         layout.from_rows(problem.h_0),
     ]
-    came = rnn_ref.rnn(*arguments, batch_first=layout.batch_first)
-    assert np.array_equal(came[0], layout.from_steps(output))
-    assert np.array_equal(came[1], layout.from_rows(h_n))
+    got = rnn_ref.rnn(*arguments, batch_first=layout.batch_first)
+    assert np.array_equal(got[0], layout.from_steps(output))
+    assert np.array_equal(got[1], layout.from_rows(h_n))
     gradients = rnn_ref.rnn_backward(
         layout.from_steps(problem.grad_output), layout.from_rows(problem.grad_h_n),
         *arguments, batch_first=layout.batch_first,
@@ -229,7 +230,7 @@ def test_with_lengths_each_sequence_is_run_alone() -> None:
 
 @pytest.mark.parametrize("lengths", [[3, 1], [3, 0, 1], [6, 1, 1], [-1, 2, 2]])
 def test_lengths_that_do_not_fit_are_refused(lengths: list[int]) -> None:
-    """One sentence says what is expected, and what came."""
+    """One sentence says what is expected, and what got."""
     x, parameters, h_0 = packed_batch()
     with pytest.raises(ValueError, match=r"lengths: expected 3 numbers of steps from 1 to 5"):
         rnn_ref.rnn(x, parameters, h_0, lengths=lengths)

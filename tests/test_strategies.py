@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 from hypothesis import Phase, find, given, settings
 
-from rnn_ref.case import ARRAY_DTYPES, INPUTS, LOSSES, WEIGHTS, Case
-from rnn_ref.domain import CAPABILITIES, STRUCTURES, outside, restrict
+from rnn_ref.arithmetic.dtypes import ARRAY_DTYPES
+from rnn_ref.cases.case import LOSSES, Case
+from rnn_ref.cases.random import INPUTS, WEIGHTS
+from rnn_ref.cases.selection import CAPABILITIES, STRUCTURES, outside, restrict
 from rnn_ref.strategies import EDGES, cases
 
 SIMPLEST = Case("tanh", 1, 1, True, 1, 1, 1, 1, "float32", h_0=True)

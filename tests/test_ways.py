@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from rnn_ref import cli, matrix, ways
-from rnn_ref.matrix import GROUPS, Judged
-from rnn_ref.subject import Subject
+from rnn_ref.judging.subject import Subject
+from rnn_ref.running.matrix import GROUPS, Judged
 from rnn_ref.ways import WAYS, Way
 from tests.test_faults import verdict
 

@@ -3,14 +3,16 @@
 import importlib
 import pkgutil
 
+from rnn_ref.judging.properties import Property
 
-def properties() -> dict[str, str]:
-    """The docstrings of all properties, by name."""
+
+def properties() -> dict[str, Property]:
+    """Collect all properties, by name."""
     names = [f"{__name__}.{module.name}" for module in pkgutil.iter_modules(__path__)]
-    found = [vars(importlib.import_module(name)) for name in names]
+    modules = [vars(importlib.import_module(name)) for name in names]
     return {
-        name: thing.__doc__ or ""
-        for module in found
-        for name, thing in module.items()
-        if hasattr(thing, "rnn_property")
+        name: value.rnn_property
+        for module in modules
+        for name, value in module.items()
+        if hasattr(value, "rnn_property")
     }

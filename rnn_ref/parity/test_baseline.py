@@ -1,8 +1,8 @@
 """Accuracy against a record made before; collected only where --rnn-baseline gives one."""
 
-from rnn_ref.examination import Examination
+from rnn_ref.judging.properties import no_worse_than_the_baseline
 
 
-def test_accuracy_is_no_worse_than_the_baseline(rnn_examination: Examination) -> None:
+@no_worse_than_the_baseline(group="baseline")
+def test_accuracy_is_no_worse_than_the_baseline() -> None:
     """On the corpus, errors are not larger than the baseline's by more than chance explains."""
-    rnn_examination.hold_to_baseline()

@@ -6,7 +6,6 @@ tests, each at a level of 1e-14, so that a run of the suite has fewer than one f
 alarm in 10^9.
 """
 
-import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,29 +15,36 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from rnn_ref.bounded import Bounded
-from rnn_ref.case import Case, Problem
-from rnn_ref.examination import holds_for
-from rnn_ref.judge import Comparison, compare_gradients, compare_results, counted
-from rnn_ref.oracle import Oracle
+from rnn_ref.arithmetic.bounded import Bounded
+from rnn_ref.cases.case import Case
+from rnn_ref.cases.problem import Problem
+from rnn_ref.judging.comparison import (
+    Comparison,
+    compare_gradients,
+    compare_results,
+    compare_states,
+    counted,
+    same_results,
+)
+from rnn_ref.judging.facts import by_chance
+from rnn_ref.judging.failures import Fact, SubjectFault
+from rnn_ref.judging.oracle import Oracle
+from rnn_ref.judging.properties import in_group
+from rnn_ref.judging.subject import Run, Subject
 from rnn_ref.parameters import names
-from rnn_ref.reference import backward, final, forward
-from rnn_ref.subject import Subject, SubjectFault
 
-LEVEL = 1e-14
-"""The probability of a false alarm of each binomial test."""
+holds_for = in_group("dropout")
 
-PROBABILITIES = (0.5, 0.25, 0.1, 0.75)
+PROBABILITIES = {"p0.5": 0.5, "p0.25": 0.25, "p0.1": 0.1, "p0.75": 0.75}
+"""The probabilities of dropout, by the names of variants."""
+
 DEEP: dict[str, Any] = {"num_layers": (2, 2, 3), "needs": ("dropout", "deep")}
-
-
-def probability(case: Case) -> float:
-    """The probability of dropout that a case is run with."""
-    return PROBABILITIES[case.seed % len(PROBABILITIES)]
+LARGE: dict[str, Any] = {"at_most": 12, "layouts": ("steps", "batch_first")}
+ANY_PROBABILITY: dict[str, Any] = {"variants": tuple(PROBABILITIES)}
 
 
 def showing_masks(problem: Problem) -> Problem:
-    """A network of the problem's form whose output is the product of its masks: H = I."""
+    """Make a network of the problem's form whose output is the product of its masks: H = I."""
     H, L, D = problem.H, problem.L, problem.D
     T, N, _ = problem.input.shape
     identity, parameters = np.eye(H), {}
@@ -55,188 +61,154 @@ def showing_masks(problem: Problem) -> Problem:
     return replace(problem, parameters=parameters, input=ones, h_0=None, nonlinearity="relu")
 
 
-def trained(
-    subject: Subject, problem: Problem, p: float, seed: int, module: torch.nn.Module | None = None
-) -> NDArray[np.float64]:
-    """The output of a call in training mode, after torch.manual_seed."""
-    module = subject.build(problem, dropout=p) if module is None else module
-    torch.manual_seed(seed)
-    return np.asarray(subject.run(problem, module).output, np.float64)
+def large(case: Case, subject: Subject) -> Problem:
+    """Show the masks of a case's form, with sizes that leave a few thousand elements to judge."""
+    enlarged = replace(case, T=16, N=8, I=16, H=16, weights="torch")
+    return showing_masks(subject.problem(enlarged))
 
 
-def tails(successes: int, of: int, chance: float) -> float:
-    """Twice the smaller tail of the binomial distribution: the exact two-sided test."""
-
-    def at(k: int) -> float:
-        ways = math.lgamma(of + 1) - math.lgamma(k + 1) - math.lgamma(of - k + 1)
-        return math.exp(ways + k * math.log(chance) + (of - k) * math.log1p(-chance))
-
-    upper = math.fsum(at(k) for k in range(successes, of + 1))
-    return 2 * min(upper, math.fsum(at(k) for k in range(successes + 1)))
-
-
-def require_chance(what: str, events: NDArray[np.bool_], chance: float) -> Comparison:
-    """Raise SubjectFault if so many of the events, or so few, do not come by chance."""
-    happened, of = int(events.sum()), events.size
-    if (p := tails(happened, of, chance)) < LEVEL:
-        raise SubjectFault(
-            f"{what}: {happened} of {of}, where {chance * of:.0f} are due (p = {p:.0e})"
-        )
-    return counted(what, of)
+def run_seeded(
+    case: Case,
+    subject: Subject,
+    problem: Problem,
+    module: torch.nn.Module,
+    *,
+    gradients: bool = False,
+) -> Run:
+    """Run a module, in training mode as it is made, after torch.manual_seed."""
+    torch.manual_seed(case.seed)
+    return subject.run(problem, module, gradients=gradients)
 
 
-def large(case: Case) -> Problem:
-    """The case's form, with sizes that leave a few thousand elements to judge."""
-    return showing_masks(replace(case, T=16, N=8, I=16, H=16, weights="torch").problem())
-
-
-LARGE: dict[str, Any] = {"at_most": 12, "layouts": ("steps", "batch_first")}
-
-
-@holds_for(**DEEP, **LARGE)
+@holds_for(
+    promises=("rnn.dropout", "dropout.zeroes", "dropout.scaled"),
+    **DEEP,
+    **LARGE,
+    **ANY_PROBABILITY,
+)
 def test_dropout_falls_between_layers_at_its_rate(case: Case, subject: Subject) -> list[Comparison]:
-    """What is kept is 1/(1-p) for each layer passed, exactly as often as (1-p) says.
-
-    Promise: rnn.dropout, dropout.zeroes, dropout.scaled.
-    """
-    problem, p = large(case), probability(case)
-    came = trained(subject, problem, p, case.seed)
-    between = case.L - 1
-    kept = came != 0
-    due = (1 / (1 - p)) ** between
-    off = np.abs(came[kept] - due) / due
-    if (off > 4 * between * Oracle(problem).rounding.u).any():
-        raise SubjectFault(
-            f"dropout of {p} between {case.L} layers: kept elements come as"
-            f" {came[kept][off.argmax()]}, not as {due}"
-        )
-    return [require_chance(f"kept by dropout of {p}", kept, (1 - p) ** between)]
+    """What is kept is 1/(1-p) for each layer passed, exactly as often as (1-p) says."""
+    problem, p = large(case, subject), PROBABILITIES[case.variant]
+    module = subject.build(problem, dropout=p)
+    output = run_seeded(case, subject, problem, module).output
+    between, rounding = problem.L - 1, problem.rounding
+    kept = output != 0
+    value = (1 / (1 - p)) ** between * kept
+    expected = Bounded(value, 4 * between * rounding.u * value, rounding=rounding)
+    return [
+        compare_states("output", problem, between, output, expected),
+        by_chance("elements kept by dropout", kept, (1 - p) ** between),
+    ]
 
 
-@holds_for(**DEEP, **LARGE)
+@holds_for(promises=("dropout.independent",), **DEEP, **LARGE, **ANY_PROBABILITY)
 def test_masks_are_fresh_for_every_step_row_unit_and_call(
     case: Case, subject: Subject
 ) -> list[Comparison]:
-    """Two elements that differ in one of these are kept or dropped independently.
-
-    Promise: dropout.independent.
-    """
-    problem, p = large(case), probability(case)
+    """Two elements that differ in one of these are kept or dropped independently."""
+    problem, p = large(case, subject), PROBABILITIES[case.variant]
     module = subject.build(problem, dropout=p)
-    first = trained(subject, problem, p, case.seed, module) != 0
-    second = np.asarray(subject.run(problem, module).output) != 0
-    keep = (1 - p) ** (case.L - 1)
-    pairs: Sequence[tuple[str, Any, Any]] = (
-        ("steps", first[::2], first[1::2]),
-        ("rows", first[:, ::2], first[:, 1::2]),
-        ("units", first[..., ::2], first[..., 1::2]),
-        ("calls", first, second),
-    )
+    first = run_seeded(case, subject, problem, module).output != 0
+    second = subject.run(problem, module).output != 0
+    keep = (1 - p) ** (problem.L - 1)
+    pairs: dict[str, tuple[NDArray[np.bool_], NDArray[np.bool_]]] = {
+        "steps": (first[::2], first[1::2]),
+        "rows": (first[:, ::2], first[:, 1::2]),
+        "units": (first[..., ::2], first[..., 1::2]),
+        "calls": (first, second),
+    }
     return [
-        require_chance(f"kept in one of two {name} alone", a != b, 2 * keep * (1 - keep))
-        for name, a, b in pairs
+        by_chance(f"elements kept in one of two {name} alone", a != b, 2 * keep * (1 - keep))
+        for name, (a, b) in pairs.items()
     ]
 
 
-@holds_for(**DEEP, **LARGE)
+@holds_for(promises=("seed.sets",), **DEEP, **LARGE, **ANY_PROBABILITY)
 def test_masks_repeat_from_the_seed(case: Case, subject: Subject) -> list[Comparison]:
-    """After torch.manual_seed with the same number the same elements are dropped.
-
-    Promise: seed.sets.
-    """
-    problem, p = large(case), probability(case)
-    first, again = (trained(subject, problem, p, case.seed) for _ in range(2))
-    if not np.array_equal(first, again):
-        raise SubjectFault("after torch.manual_seed with one number, two masks differ")
-    return [counted("elements kept or dropped alike", first.size)]
+    """After torch.manual_seed with the same number the same elements are dropped."""
+    problem, p = large(case, subject), PROBABILITIES[case.variant]
+    first, second = (
+        run_seeded(case, subject, problem, subject.build(problem, dropout=p)) for _ in range(2)
+    )
+    return same_results(problem, "from the same seed again", second.results, first.results)
 
 
-@holds_for(**DEEP)
+@holds_for(promises=("dropout.evaluation", "rnn.dropout"), **DEEP, **ANY_PROBABILITY)
 def test_without_chance_dropout_does_nothing(case: Case, subject: Subject) -> list[Comparison]:
-    """In eval, and at p = 0 in training, output and h_n are those of a network without it.
+    """In eval, and at p = 0 in training, output and h_n are those of a network without it."""
+    problem = subject.problem(case)
+    plain = subject.run(problem).results
+    module = subject.build(problem, dropout=PROBABILITIES[case.variant])
+    with subject.calling("eval"):
+        module.eval()
+    evaluated = subject.run(problem, module).results
+    at_zero = subject.run(problem, subject.build(problem, dropout=0.0)).results
+    return [
+        *same_results(problem, "in eval", evaluated, plain),
+        *same_results(problem, "at p = 0", at_zero, plain),
+    ]
 
-    Promise: dropout.evaluation, rnn.dropout.
-    """
-    problem = case.problem()
-    evaluated = subject.build(problem, dropout=probability(case)).eval()
-    plain = subject.run(problem)
-    for module, what in ((evaluated, "in eval"), (subject.build(problem, dropout=0.0), "at p = 0")):
-        run = subject.run(problem, module)
-        if not np.array_equal(run.output, plain.output, equal_nan=True):
-            raise SubjectFault(f"dropout {what} changes the output")
-    return [counted("elements of output", 2 * plain.output.size)]
 
-
-@holds_for(**DEEP)
+@holds_for(promises=("rnn.dropout", "dropout.zeroes"), **DEEP)
 def test_dropout_of_everything_leaves_zeros(case: Case, subject: Subject) -> list[Comparison]:
-    """At p = 1 in training, all but the first layer read zeros, forward and backward.
-
-    Promise: rnn.dropout, dropout.zeroes.
-    """
-    problem = case.problem()
-    zero = np.zeros((*problem.input.shape[:2], problem.D * problem.H))
-    return hold_with(case, subject, 1.0, [zero] * (problem.L - 1))
+    """At p = 1 in training, all but the first layer read zeros, forward and backward."""
+    problem = subject.problem(case)
+    zero = np.zeros(problem.output_shape)
+    mask = Bounded(zero, rounding=problem.rounding)
+    return compare_with_masks(case, subject, problem, 1.0, [mask] * (problem.L - 1))
 
 
-@holds_for(num_layers=(2,), needs=("dropout", "deep", "gradients"))
+@holds_for(
+    promises=("rnn.dropout", "dropout.scaled", "backward.chain_rule"),
+    num_layers=(2,),
+    needs=("dropout", "deep", "gradients"),
+    **ANY_PROBABILITY,
+)
 def test_training_goes_forward_and_back_through_one_mask(
     case: Case, subject: Subject
 ) -> list[Comparison]:
-    """With the mask of a call in the reference, its outputs and gradients are in their bounds.
+    """With the mask of a call in the reference, its outputs and gradients are in their bounds."""
+    problem, p = subject.problem(case), PROBABILITIES[case.variant]
+    shown = showing_masks(problem)
+    kept = run_seeded(case, subject, shown, subject.build(shown, dropout=p)).output != 0
+    rounding, scaled = problem.rounding, kept / (1 - p)
+    mask = Bounded(scaled, 2 * rounding.u * scaled, rounding=rounding)
+    return compare_with_masks(case, subject, problem, p, [mask])
 
-    Promise: rnn.dropout, dropout.scaled, backward.chain_rule.
-    """
-    problem, p = case.problem(), probability(case)
-    kept = trained(subject, showing_masks(problem), p, case.seed) != 0
-    return hold_with(case, subject, p, [kept.astype(np.float64)])
 
-
-def hold_with(
-    case: Case, subject: Subject, p: float, kept: Sequence[NDArray[np.float64]]
+def compare_with_masks(
+    case: Case, subject: Subject, problem: Problem, p: float, masks: Sequence[Bounded]
 ) -> list[Comparison]:
-    """Compare a call in training mode with the reference, given which elements are kept."""
-    problem = case.problem()
+    """Judge a call in training mode, and its gradients, by the reference with these masks."""
     module = subject.build(problem, dropout=p)
-    torch.manual_seed(case.seed)
-    run = subject.run(problem, module, gradients=True)
-    oracle, rounding = Oracle(problem), Oracle(problem).rounding
-    scale = 1 / (1 - p) if p < 1 else 0.0
-    masks = [
-        Bounded(scale * mask, 2 * rounding.u * scale * mask, rounding=rounding) for mask in kept
+    run = run_seeded(case, subject, problem, module, gradients=True)
+    oracle = Oracle(problem, masks)
+    return [
+        *compare_results(problem, *run.results, oracle.results),
+        *compare_gradients(problem, run.gradients, oracle.gradients()),
     ]
-    states = forward(oracle.x, oracle.h_0, oracle.layers, oracle.activation, masks)
-    results: tuple[Bounded, Bounded] = (states[-1], final(states, problem.D))
-    found = compare_results(problem, run.output, run.h_n, results)
-    if rounding.ua != rounding.u:
-        return found
-    dy, dh_n = (
-        oracle.take(np.zeros(like.shape) if g is None else g)
-        for g, like in ((problem.grad_output, states[-1]), (problem.grad_h_n, oracle.h_0))
-    )
-    dx, dh_0, dlayers = backward(
-        dy, dh_n, oracle.x, oracle.h_0, oracle.layers, states, oracle.activation, masks
-    )
-    flat = [a.stored for layer in dlayers for w in layer for a in w if a is not None]
-    due = dict(zip(names(problem.L, problem.D, problem.bias), flat, strict=True))
-    due |= {"input": dx.stored} | ({} if problem.h_0 is None else {"h_0": dh_0.stored})
-    return [*found, *compare_gradients(problem, run.gradients, due)]
 
 
-@holds_for(num_layers=(1,), needs=("dropout",), at_most=5)
+@holds_for(
+    promises=("rnn.dropout", "unwritten.warning"),
+    num_layers=(1,),
+    needs=("dropout",),
+    at_most=5,
+)
 def test_dropout_in_one_layer_warns_and_does_nothing(
     case: Case, subject: Subject
 ) -> list[Comparison]:
-    """A single layer has nothing between layers: the constructor warns, and nothing is dropped.
-
-    Promise: rnn.dropout, unwritten.warning.
-    """
-    problem = case.problem()
+    """A single layer has nothing between layers: the constructor warns, and nothing is dropped."""
+    problem = subject.problem(case)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         module = subject.build(problem, dropout=0.5)
-    if not any("dropout" in str(warning.message) for warning in caught):
-        raise SubjectFault("dropout with num_layers=1 is constructed without a warning")
-    output, plain = (subject.run(problem, m).output for m in (module, None))
-    if not np.array_equal(output, plain, equal_nan=True):
-        raise SubjectFault("dropout with num_layers=1 changes the output")
-    return [counted("elements of output", output.size)]
+    named = [warning for warning in caught if "dropout" in str(warning.message)]
+    if not named:
+        what = "warnings of the constructor about dropout with num_layers=1"
+        raise SubjectFault(Fact(what, "none", "at least one"))
+    results, plain = subject.run(problem, module).results, subject.run(problem).results
+    return [
+        counted("warnings about dropout", len(named)),
+        *same_results(problem, "with dropout of 0.5 and num_layers=1", results, plain),
+    ]

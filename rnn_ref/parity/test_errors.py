@@ -1,21 +1,22 @@
 """Misuse: it is refused with an error of the documented kind, and leaves the module as it was."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
-from rnn_ref.bridge import TORCH_DTYPES, parameters_of
-from rnn_ref.case import Case
-from rnn_ref.examination import holds_for
-from rnn_ref.isolation import timed
-from rnn_ref.judge import Comparison, counted
-from rnn_ref.subject import Subject, SubjectFault
+from rnn_ref.bridge import other_dtype
+from rnn_ref.cases.case import Case
+from rnn_ref.cases.problem import Problem
+from rnn_ref.judging.comparison import Comparison, counted, same_results
+from rnn_ref.judging.facts import has_parameters, refuses, same_parameters
+from rnn_ref.judging.properties import in_group
+from rnn_ref.judging.subject import Subject
 
-REFUSALS = (ValueError, TypeError, RuntimeError)
-"""What torch.nn.RNN raises for misuse, by its documentation and its source."""
+holds_for = in_group("errors")
 
 Leaves = dict[str, torch.Tensor]
 
@@ -37,26 +38,22 @@ CONSTRUCTIONS: dict[str, dict[str, Any]] = {
 """Options with which no nn.RNN is made."""
 
 
-def reshaped(name: str, change: Callable[[torch.Tensor], torch.Tensor]) -> Callable[..., Leaves]:
-    """A change to one of the arguments."""
+def reshaped(
+    name: str, change: Callable[[torch.Tensor], torch.Tensor]
+) -> Callable[[Leaves], Leaves]:
+    """Make a change to one of the arguments."""
     return lambda leaves: {**leaves, name: change(leaves[name])}
 
 
 def longer(axis: int) -> Callable[[torch.Tensor], torch.Tensor]:
-    """One more along an axis."""
+    """Make a change that adds one more along an axis."""
     return lambda tensor: torch.cat([tensor, tensor.narrow(axis, 0, 1)], dim=axis)
-
-
-def other_dtype(tensor: torch.Tensor) -> torch.Tensor:
-    """Numbers of another dtype than the weights'."""
-    return tensor.float() if tensor.dtype == torch.float64 else tensor.double()
 
 
 CALLS: dict[str, Callable[[Leaves], Leaves]] = {
     "input of 1 axis": reshaped("input", lambda x: x.flatten()),
     "input of 4 axes": reshaped("input", lambda x: x[None, None] if x.ndim == 2 else x[None]),
     "input_size too large": reshaped("input", longer(-1)),
-    "no steps": reshaped("input", lambda x: x[:0]),
     "another dtype of input": reshaped("input", other_dtype),
     "whole numbers as input": reshaped("input", lambda x: torch.ones_like(x, dtype=torch.int64)),
 }
@@ -72,97 +69,95 @@ STATES: dict[str, Callable[[Leaves], Leaves]] = {
 """The same for calls with an h_0."""
 
 
-@holds_for(at_most=20)
+def wrong_calls(problem: Problem, leaves: Leaves) -> dict[str, Leaves]:
+    """Make the arguments of calls that are refused, by what is wrong."""
+    layout = problem.layout
+    steps = 1 if layout.batch_first and not layout.unbatched else 0
+    no_steps = reshaped("input", lambda x: x.narrow(steps, 0, 0))
+    changes = {**CALLS, "no steps": no_steps}
+    if problem.h_0 is not None:
+        changes |= STATES
+    return {name: change(leaves) for name, change in changes.items()}
+
+
+@holds_for(promises=("rnn.nonlinearity", "unwritten.refusal"), at_most=20)
 def test_nonsense_is_not_constructed(case: Case, subject: Subject) -> list[Comparison]:
-    """Sizes that are not positive or not whole, unknown options and values raise errors.
-
-    Promise: rnn.nonlinearity, unwritten.refusal.
-    """
-    for name, options in CONSTRUCTIONS.items():
-        given = {"input_size": case.I, "hidden_size": case.H, **options}
-        refuses(f"constructing a module with {name}", partial(subject.factory, **given))
-    return [counted("refusals", len(CONSTRUCTIONS))]
-
-
-def refuses(what: str, do: Callable[[], Any]) -> None:
-    """Raise SubjectFault unless `do` raises an error of a documented kind."""
-    try:
-        with timed():
-            do()
-    except REFUSALS:
-        return
-    except Exception as error:
-        raise SubjectFault(f"{what} raised {type(error).__name__}: {error}") from error
-    raise SubjectFault(f"{what} raised no error")
+    """Sizes that are not positive or not whole, unknown options and values raise errors."""
+    sizes = {"input_size": case.I, "hidden_size": case.H}
+    return [
+        refuses(
+            subject,
+            f"constructing a module with {name}",
+            partial(subject.factory, **{**sizes, **options}),
+        )
+        for name, options in CONSTRUCTIONS.items()
+    ]
 
 
-@holds_for(at_most=30)
+@holds_for(promises=("rnn.input", "unwritten.refusal"), at_most=30)
 def test_a_wrong_call_is_refused_and_leaves_no_trace(
     case: Case, subject: Subject
 ) -> list[Comparison]:
-    """Wrong ranks, sizes and dtypes raise errors; weights and later results are as before.
-
-    Promise: rnn.input, unwritten.refusal.
-    """
-    problem = case.problem()
-    module, leaves = subject.build(problem), subject.leaves(problem)
+    """Wrong ranks, sizes and dtypes raise errors; weights and later results are as before."""
+    problem = subject.problem(case)
+    module = subject.build(problem)
     before = subject.run(problem, module)
-    misuses = CALLS if problem.h_0 is None else {**CALLS, **STATES}
-    for name, change in misuses.items():
-        wrong = change(leaves)
-        if name == "no steps" and problem.layout.batch_first and not problem.layout.unbatched:
-            wrong = {**leaves, "input": leaves["input"][:, :0]}
-        with torch.no_grad():
-            refuses(f"a call with {name}", partial(module, *wrong.values()))
+    with torch.no_grad():
+        refusals = [
+            refuses(subject, f"a call with {name}", partial(module, *wrong.values()))
+            for name, wrong in wrong_calls(problem, subject.leaves(problem)).items()
+        ]
     after = subject.run(problem, module)
-    if not np.array_equal(before.output, after.output, equal_nan=True):
-        raise SubjectFault("after refused calls the same call gives other results")
-    for name, array in parameters_of(module).items():
-        if not np.array_equal(array, problem.parameters[name]):
-            raise SubjectFault(f"a refused call changed {name}")
-    return [counted("refusals", len(misuses))]
+    return [
+        *refusals,
+        *same_results(problem, "after refused calls", after.results, before.results),
+        *has_parameters(subject, module, problem, "after refused calls"),
+    ]
 
 
-@holds_for(at_most=20, layouts=("steps", "batch_first"), initial_states=(True,), needs=("h_0",))
+@holds_for(
+    promises=("rnn.hx", "unwritten.refusal"),
+    at_most=20,
+    layouts=("steps", "batch_first"),
+    initial_states=(True,),
+    needs=("h_0",),
+)
 def test_a_state_of_another_batch_is_refused(case: Case, subject: Subject) -> list[Comparison]:
-    """h_0 for more rows than the input has, or without a batch where it has one, raises errors.
-
-    Promise: rnn.hx, unwritten.refusal.
-    """
-    problem = case.problem()
+    """h_0 for more rows than the input has, or without a batch where it has one, raises errors."""
+    problem = subject.problem(case)
     module, leaves = subject.build(problem), subject.leaves(problem)
     wrong = {
         "h_0 of one row more": longer(1)(leaves["h_0"]),
         "h_0 without a batch": leaves["h_0"][:, 0],
     }
     with torch.no_grad():
-        for name, h_0 in wrong.items():
-            refuses(f"a call with {name}", partial(module, leaves["input"], h_0))
-    return [counted("refusals", len(wrong))]
+        return [
+            refuses(subject, f"a call with {name}", partial(module, leaves["input"], h_0))
+            for name, h_0 in wrong.items()
+        ]
 
 
-@holds_for(layouts=("steps", "batch_first"), needs=("gradients",), at_most=30)
+@holds_for(
+    promises=("unwritten.empty",),
+    layouts=("steps", "batch_first"),
+    needs=("gradients",),
+    at_most=30,
+)
 def test_a_batch_of_none_is_accepted(case: Case, subject: Subject) -> list[Comparison]:
-    """With N = 0, output and h_n are empty with the right shapes, and weights' gradients zero.
-
-    Promise: unwritten.empty.
-    """
-    problem = case.problem()
-    module, dtype = subject.build(problem), TORCH_DTYPES[problem.dtype]
-    T, _, I = problem.input.shape
-    first = problem.layout.batch_first
-    shape = (0, T, I) if first else (T, 0, I)
-    width = problem.D * problem.H
-    output, h_n = module(torch.zeros(shape, dtype=dtype, device=subject.device))
-    shapes = {
-        "output": (tuple(output.shape), (0, T, width) if first else (T, 0, width)),
-        "h_n": (tuple(h_n.shape), (problem.L * problem.D, 0, problem.H)),
-    }
-    for name, (came, due) in shapes.items():
-        if came != due:
-            raise SubjectFault(f"{name} of an empty batch has shape {came}, not {due}")
-    torch.autograd.backward(output.sum() + h_n.sum())
-    for name, parameter in module.named_parameters():
-        if parameter.grad is not None and bool(parameter.grad.any()):
-            raise SubjectFault(f"an empty batch gives {name} a gradient")
-    return [counted("shapes and gradients", 2 + len(problem.parameters))]
+    """With N = 0, output and h_n are empty with the right shapes, and weights' gradients zero."""
+    problem = subject.problem(case)
+    empty = replace(problem, input=problem.input[:, :0], h_0=None, grad_output=None, grad_h_n=None)
+    module, leaves = subject.build(problem), subject.leaves(empty)
+    with subject.calling("the call with an empty batch"):
+        returned = module(*leaves.values())
+    results = subject.require_results(empty, returned)
+    with subject.calling("backward of an empty batch"):
+        torch.autograd.backward([result.sum() for result in results])
+    gradients = subject.gradients(empty, module, leaves)
+    gradients.pop("input")
+    zeros = {name: np.zeros(array.shape) for name, array in problem.parameters.items()}
+    note = "in the gradients of an empty batch"
+    return [
+        counted("shapes of empty results", len(results)),
+        *same_parameters(note, gradients, zeros, problem.rounding),
+    ]

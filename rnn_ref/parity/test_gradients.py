@@ -2,146 +2,163 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 import torch
+from torch.autograd.gradcheck import GradcheckError
 from torch.utils.checkpoint import checkpoint
 
-from rnn_ref.bounded import Bounded
+from rnn_ref.arithmetic.bounded import Bounded
 from rnn_ref.bridge import set_parameters, to_tensor
-from rnn_ref.case import Case, Problem, Words
-from rnn_ref.examination import holds_for
-from rnn_ref.judge import Comparison, compare_gradients, compare_results, counted
-from rnn_ref.oracle import Oracle
-from rnn_ref.subject import Subject, SubjectFault, blaming
+from rnn_ref.cases.case import Case
+from rnn_ref.cases.problem import Problem
+from rnn_ref.judging.comparison import Comparison, compare_gradients, compare_results, counted
+from rnn_ref.judging.facts import under
+from rnn_ref.judging.failures import Fact, SubjectFault, require
+from rnn_ref.judging.oracle import Oracle
+from rnn_ref.judging.properties import in_group
+from rnn_ref.judging.subject import Subject
+
+holds_for = in_group("gradients")
 
 GRADIENTS = ("gradients",)
 
 
 def twice(gradients: Mapping[str, Bounded]) -> dict[str, Bounded]:
-    """Gradients that came twice, and were added up."""
+    """Expect each gradient twice, added up."""
     return {name: (gradient + gradient).stored for name, gradient in gradients.items()}
 
 
-@holds_for(needs=GRADIENTS)
+@holds_for(promises=("backward.accumulates",), needs=GRADIENTS)
 def test_gradients_of_two_calls_add_up(case: Case, subject: Subject) -> list[Comparison]:
-    """A second call and backward add to what is in .grad; nothing is overwritten.
-
-    Promise: backward.accumulates.
-    """
-    problem = case.problem()
+    """A second call and backward add to what is in .grad; nothing is overwritten."""
+    problem = subject.problem(case)
     module, leaves = subject.build(problem), subject.leaves(problem, gradients=True)
     for _ in range(2):
-        subject.pull(problem, *subject.forward(problem, module, leaves))
-    came = subject.gradients(problem, module, leaves)
-    return compare_gradients(problem, came, twice(Oracle(problem).gradients()))
+        subject.backward(problem, *subject.forward(problem, module, leaves))
+    gradients = subject.gradients(problem, module, leaves)
+    return compare_gradients(problem, gradients, twice(Oracle(problem).gradients()))
 
 
-@holds_for(needs=GRADIENTS)
+@holds_for(promises=("backward.retain_graph",), needs=GRADIENTS)
 def test_a_retained_graph_gives_the_same_gradients_again(
     case: Case, subject: Subject
 ) -> list[Comparison]:
-    """Backward through one call twice, with retain_graph, adds the same gradients again.
-
-    Promise: backward.retain_graph.
-    """
-    problem = case.problem()
+    """Backward through one call twice, with retain_graph, adds the same gradients again."""
+    problem = subject.problem(case)
     module, leaves = subject.build(problem), subject.leaves(problem, gradients=True)
     results = subject.forward(problem, module, leaves)
-    subject.pull(problem, *results, retain_graph=True)
-    subject.pull(problem, *results)
-    came = subject.gradients(problem, module, leaves)
-    return compare_gradients(problem, came, twice(Oracle(problem).gradients()))
+    subject.backward(problem, *results, retain_graph=True)
+    subject.backward(problem, *results)
+    gradients = subject.gradients(problem, module, leaves)
+    return compare_gradients(problem, gradients, twice(Oracle(problem).gradients()))
 
 
-@holds_for(needs=GRADIENTS)
+KINDS = ("input", "h_0", "weight_ih", "weight_hh", "bias_ih", "bias_hh")
+FROZEN = (
+    *("+".join(kinds) for n in range(1, len(KINDS)) for kinds in combinations(KINDS, n)),
+    "layer-0",
+    "last-layer",
+    "reverse",
+)
+"""What is frozen: some kinds of tensors, or the parameters of a layer or a direction."""
+
+
+def is_frozen(name: str, variant: str, L: int) -> bool:
+    """Tell whether a variant of FROZEN freezes a tensor, by its name."""
+    if variant == "layer-0":
+        return "_l0" in name
+    if variant == "last-layer":
+        return f"_l{L - 1}" in name
+    if variant == "reverse":
+        return name.endswith("_reverse")
+    return name.partition("_l")[0] in variant.split("+")
+
+
+@holds_for(promises=("module.requires_grad",), needs=GRADIENTS, variants=FROZEN)
 def test_what_is_frozen_gets_no_gradient_and_the_rest_its_own(
     case: Case, subject: Subject
 ) -> list[Comparison]:
-    """Whichever of input, h_0 and parameters need no gradient, the others' are right.
-
-    Promise: module.requires_grad.
-    """
-    problem = case.problem()
+    """Whichever of input, h_0 and parameters need no gradient, the others' are right."""
+    problem = subject.problem(case)
     module, leaves = subject.build(problem), subject.leaves(problem, gradients=True)
-    tensors = leaves | dict(module.named_parameters())
-    draws = Words(case.seed, "frozen").raw((len(tensors),))
-    frozen = [name for name, draw in zip(tensors, draws, strict=True) if int(draw) % 2]
-    for name in frozen[: len(tensors) - 1]:
-        tensors[name].requires_grad_(False)  # noqa: FBT003 - torch's own
-    subject.pull(problem, *subject.forward(problem, module, leaves))
-    for name, tensor in tensors.items():
-        if not tensor.requires_grad and tensor.grad is not None:
-            raise SubjectFault(f"{name} needs no gradient, and got one")
-    came = subject.gradients(problem, module, leaves)
-    due = Oracle(problem).gradients()
-    asked = {name: due[name] for name in due if tensors[name].requires_grad}
-    return compare_gradients(problem, came, asked)
+    with subject.calling("reading named_parameters"):
+        tensors = leaves | dict(module.named_parameters())
+    frozen = [name for name in tensors if is_frozen(name, case.variant, problem.L)]
+    frozen = frozen[: len(tensors) - 1]  # one must be left that needs a gradient
+    with subject.calling(f"setting requires_grad of {', '.join(frozen)} to False"):
+        for name in frozen:
+            tensors[name].requires_grad = False
+    subject.backward(problem, *subject.forward(problem, module, leaves))
+    with subject.calling("reading the gradients of what is frozen"):
+        wrong = [name for name in frozen if tensors[name].grad is not None]
+    require("frozen tensors with a gradient", ", ".join(wrong) or "none", "none")
+    gradients = subject.gradients(problem, module, leaves)
+    expected = Oracle(problem).gradients()
+    others = {name: gradient for name, gradient in expected.items() if name not in frozen}
+    note = f"frozen: {', '.join(frozen) or 'nothing'}"
+    return [
+        counted("frozen tensors", len(frozen)),
+        *under(note, compare_gradients(problem, gradients, others)),
+    ]
 
 
-@holds_for(needs=GRADIENTS, losses=("output",))
+@holds_for(promises=("backward.vector",), needs=GRADIENTS, losses=("output",))
 def test_the_gradient_of_one_element_of_output(case: Case, subject: Subject) -> list[Comparison]:
-    """A loss that reads one element of output has that element's gradients.
-
-    Promise: backward.vector.
-    """
-    problem = case.problem()
-    shape = (*problem.input.shape[:2], problem.D * problem.H)
-    at = np.unravel_index(case.seed % int(np.prod(shape)), shape)
+    """A loss that reads one element of output has that element's gradients."""
+    problem = subject.problem(case)
+    shape = problem.output_shape
+    at = tuple(map(int, np.unravel_index(case.seed % int(np.prod(shape)), shape)))
     one = np.zeros_like(problem.input, shape=shape)
     one[at] = 1
     problem = replace(problem, grad_output=one)
     module, leaves = subject.build(problem), subject.leaves(problem, gradients=True)
     output, _ = subject.forward(problem, module, leaves)
-    with blaming("backward"):
-        problem.layout.to_steps(output)[tuple(map(int, at))].backward()
-    came = subject.gradients(problem, module, leaves)
-    return compare_gradients(problem, came, Oracle(problem).gradients())
+    with subject.calling(f"backward from output{list(at)}"):
+        problem.layout.to_steps(output)[at].backward()
+    gradients = subject.gradients(problem, module, leaves)
+    note = f"the loss is output{list(at)}"
+    return under(note, compare_gradients(problem, gradients, Oracle(problem).gradients()))
 
 
-@holds_for(needs=GRADIENTS, losses=("output",))
+@holds_for(promises=("backward.vector", "unwritten.memory"), needs=GRADIENTS, losses=("output",))
 def test_the_gradient_of_a_sum_comes_expanded(case: Case, subject: Subject) -> list[Comparison]:
-    """`output.sum()` hands back one 1, with strides of 0: it is as good as an array of ones.
-
-    Promise: backward.vector, unwritten.memory.
-    """
-    problem = case.problem()
-    ones = np.ones_like(problem.grad_output)
+    """`output.sum()` hands back one 1, with strides of 0: it is as good as an array of ones."""
+    problem = subject.problem(case)
+    ones = np.ones_like(problem.input, shape=problem.output_shape)
     problem = replace(problem, grad_output=ones)
     module, leaves = subject.build(problem), subject.leaves(problem, gradients=True)
     output, _ = subject.forward(problem, module, leaves)
-    with blaming("backward"):
+    with subject.calling("backward from output.sum()"):
         torch.autograd.backward(output.sum())
-    came = subject.gradients(problem, module, leaves)
-    return compare_gradients(problem, came, Oracle(problem).gradients())
+    gradients = subject.gradients(problem, module, leaves)
+    return compare_gradients(problem, gradients, Oracle(problem).gradients())
 
 
-@holds_for(needs=GRADIENTS)
+@holds_for(promises=("backward.vector", "unwritten.memory"), needs=GRADIENTS)
 def test_upstream_gradients_may_lie_in_any_order(case: Case, subject: Subject) -> list[Comparison]:
-    """Gradients for output and h_n that are transposed views are read by their strides.
-
-    Promise: backward.vector, unwritten.memory.
-    """
-    problem = case.problem()
+    """Gradients for output and h_n that are transposed views are read by their strides."""
+    problem = subject.problem(case)
     module, leaves = subject.build(problem), subject.leaves(problem, gradients=True)
     results = subject.forward(problem, module, leaves)
-    subject.pull(problem, *results, lay=lambda grad: grad.mT.contiguous().mT)
-    came = subject.gradients(problem, module, leaves)
-    return compare_gradients(problem, came, Oracle(problem).gradients())
+    subject.backward(problem, *results, arrange=lambda gradient: gradient.mT.contiguous().mT)
+    gradients = subject.gradients(problem, module, leaves)
+    return compare_gradients(problem, gradients, Oracle(problem).gradients())
 
 
-def by_copy(module: torch.nn.Module, problem: Problem) -> None:
+def change_in_place(module: torch.nn.Module, problem: Problem) -> None:
     """Write the weights into the parameters in place."""
     with torch.no_grad():
         for name, parameter in module.named_parameters():
             parameter.copy_(to_tensor(problem.parameters[name], problem.dtype))
 
 
-def by_step(module: torch.nn.Module, problem: Problem) -> None:
-    """Let an optimizer take a step that leads to the weights, as far as they can be reached.
+def take_a_step(module: torch.nn.Module, problem: Problem) -> None:
+    """Let an optimizer take the step that leads to the weights.
 
-    From 0 by their negatives at a rate of 1, which rounds nothing.
+    It leads from 0 by their negatives at a rate of 1, which rounds nothing.
     """
     optimizer = torch.optim.SGD(module.parameters(), lr=1.0)
     with torch.no_grad():
@@ -152,14 +169,14 @@ def by_step(module: torch.nn.Module, problem: Problem) -> None:
     optimizer.step()
 
 
-def by_setting(module: torch.nn.Module, problem: Problem) -> None:
+def set_new_parameters(module: torch.nn.Module, problem: Problem) -> None:
     """Put new parameters in the place of the old ones."""
     for name, parameter in list(module.named_parameters()):
         tensor = to_tensor(problem.parameters[name], problem.dtype).to(parameter.device)
         setattr(module, name, torch.nn.Parameter(tensor))
 
 
-def by_data(module: torch.nn.Module, problem: Problem) -> None:
+def exchange_data(module: torch.nn.Module, problem: Problem) -> None:
     """Exchange the parameters' data."""
     for name, parameter in module.named_parameters():
         tensor = to_tensor(problem.parameters[name], problem.dtype)
@@ -168,79 +185,75 @@ def by_data(module: torch.nn.Module, problem: Problem) -> None:
 
 CHANGES: dict[str, Callable[[torch.nn.Module, Problem], None]] = {
     "load_state_dict": lambda module, problem: set_parameters(module, problem.parameters),
-    "copy_ in place": by_copy,
-    "an optimizer's step": by_step,
-    "new parameters set": by_setting,
-    "their data exchanged": by_data,
+    "copy_": change_in_place,
+    "optimizer-step": take_a_step,
+    "new-parameters": set_new_parameters,
+    "data": exchange_data,
 }
-"""Ways in which a module comes by other weights."""
-
-
-@holds_for(needs=GRADIENTS)
-def test_changed_weights_are_the_ones_that_count(case: Case, subject: Subject) -> list[Comparison]:
-    """After any change to the weights of a module that has run, it computes with the new ones.
-
-    Promise: module.load, unwritten.memory.
-    """
-    problem = case.problem()
-    module = subject.build(replace(case, seed=case.seed ^ 1, weights="torch").problem())
-    subject.run(problem, module, gradients=True)
-    name = list(CHANGES)[case.seed % len(CHANGES)]
-    with blaming(f"changing the weights by {name}"):
-        CHANGES[name](module, problem)
-    run, oracle = subject.run(problem, module, gradients=True), Oracle(problem)
-    return [
-        *compare_results(problem, run.output, run.h_n, (oracle.output, oracle.h_n)),
-        *compare_gradients(problem, run.gradients, oracle.gradients()),
-    ]
-
-
-@holds_for(needs=GRADIENTS)
-def test_gradients_are_there_in_eval_too(case: Case, subject: Subject) -> list[Comparison]:
-    """Evaluation mode, without dropout, changes neither results nor gradients.
-
-    Promise: module.eval, module.train.
-    """
-    problem = case.problem()
-    module = subject.build(problem).eval()
-    run, oracle = subject.run(problem, module, gradients=True), Oracle(problem)
-    return [
-        *compare_results(problem, run.output, run.h_n, (oracle.output, oracle.h_n)),
-        *compare_gradients(problem, run.gradients, oracle.gradients()),
-    ]
-
-
-@holds_for(needs=GRADIENTS, at_most=50)
-def test_gradients_survive_checkpointing(case: Case, subject: Subject) -> list[Comparison]:
-    """Recomputed in backward (torch.utils.checkpoint), the forward pass gives the gradients.
-
-    Promise: checkpoint.recomputed.
-    """
-    problem = case.problem()
-    module, leaves = subject.build(problem), subject.leaves(problem, gradients=True)
-    with blaming("the call, checkpointed"):
-        results = checkpoint(module, *leaves.values(), use_reentrant=False)
-    subject.pull(problem, *subject.check(problem, results))
-    came = subject.gradients(problem, module, leaves)
-    return compare_gradients(problem, came, Oracle(problem).gradients())
-
-
-LONG: dict[str, Any] = {"weights": ("contracting",), "inputs": ("normal",), "at_most": 4}
-"""Sequences of 1,000 steps, of which a few examples do."""
-
-
-@holds_for(needs=GRADIENTS, **LONG)
-def test_gradients_reach_through_a_thousand_steps(case: Case, subject: Subject) -> list[Comparison]:
-    """Weights' gradients are sums over all steps, however many.
-
-    Promise: backward.chain_rule.
-    """
-    problem = replace(case, T=1000, N=min(case.N, 3), H=min(case.H, 20)).problem()
-    run, oracle = subject.run(problem, gradients=True), Oracle(problem)
-    return compare_gradients(problem, run.gradients, oracle.gradients())
+"""Ways in which a module comes by other weights, by the names of variants."""
 
 
 @holds_for(
+    promises=("module.load", "unwritten.memory"),
+    needs=GRADIENTS,
+    variants=tuple(CHANGES),
+)
+def test_changed_weights_are_the_ones_that_count(case: Case, subject: Subject) -> list[Comparison]:
+    """After any change to the weights of a module that has run, it computes with the new ones."""
+    problem = subject.problem(case)
+    old = subject.problem(replace(case, seed=case.seed ^ 1, weights="torch"))
+    module = subject.build(old)
+    subject.run(problem, module, gradients=True)
+    with subject.calling(f"changing the weights ({case.variant})"):
+        CHANGES[case.variant](module, problem)
+    return compare_all(subject, problem, module)
+
+
+@holds_for(promises=("module.eval", "module.train"), needs=GRADIENTS)
+def test_gradients_are_there_in_eval_too(case: Case, subject: Subject) -> list[Comparison]:
+    """Evaluation mode, without dropout, changes neither results nor gradients."""
+    problem = subject.problem(case)
+    module = subject.build(problem)
+    with subject.calling("eval"):
+        module.eval()
+    return compare_all(subject, problem, module)
+
+
+def compare_all(subject: Subject, problem: Problem, module: torch.nn.Module) -> list[Comparison]:
+    """Run a module, and judge results and gradients by the reference's."""
+    run, oracle = subject.run(problem, module, gradients=True), Oracle(problem)
+    return [
+        *compare_results(problem, *run.results, oracle.results),
+        *compare_gradients(problem, run.gradients, oracle.gradients()),
+    ]
+
+
+@holds_for(promises=("checkpoint.recomputed",), needs=GRADIENTS, at_most=50)
+def test_gradients_survive_checkpointing(case: Case, subject: Subject) -> list[Comparison]:
+    """Recomputed in backward (torch.utils.checkpoint), the forward pass gives the gradients."""
+    problem = subject.problem(case)
+    module, leaves = subject.build(problem), subject.leaves(problem, gradients=True)
+    with subject.calling("the call under checkpoint"):
+        returned = checkpoint(module, *leaves.values(), use_reentrant=False)
+    subject.backward(problem, *subject.require_results(problem, returned))
+    gradients = subject.gradients(problem, module, leaves)
+    return compare_gradients(problem, gradients, Oracle(problem).gradients())
+
+
+LONG: dict[str, Any] = {"weights": ("contracting",), "inputs": ("normal",), "at_most": 4}
+"""The domain of sequences of 1,000 steps, of which a few examples do."""
+
+
+@holds_for(promises=("backward.chain_rule",), needs=GRADIENTS, **LONG)
+def test_gradients_reach_through_a_thousand_steps(case: Case, subject: Subject) -> list[Comparison]:
+    """Weights' gradients are sums over all steps, however many."""
+    problem = subject.problem(replace(case, T=1000, N=min(case.N, 3), H=min(case.H, 20)))
+    run = subject.run(problem, gradients=True)
+    return compare_gradients(problem, run.gradients, Oracle(problem).gradients())
+
+
+@holds_for(
+    promises=("backward.create_graph",),
     needs=("gradients", "double_backward"),
     nonlinearities=("tanh",),
     weights=("torch", "contracting"),
@@ -248,19 +261,31 @@ def test_gradients_reach_through_a_thousand_steps(case: Case, subject: Subject) 
     at_most=10,
 )
 def test_gradients_have_gradients(case: Case, subject: Subject) -> list[Comparison]:
-    """Second derivatives agree with differences of first ones (torch.autograd.gradgradcheck).
-
-    Promise: backward.create_graph.
-    """
+    """Second derivatives agree with differences of first ones (torch.autograd.gradgradcheck)."""
     small = {axis: min(getattr(case, axis), 2) for axis in "TNIH"}
-    problem = replace(case, **small, L=min(case.L, 2), dtype="float64").problem()
+    problem = subject.problem(replace(case, **small, L=min(case.L, 2), dtype="float64"))
     module, leaves = subject.build(problem), subject.leaves(problem, gradients=True)
-    parameters = dict(module.named_parameters())
+    with subject.calling("reading named_parameters"):
+        parameters = dict(module.named_parameters())
+        tensors = (*leaves.values(), *parameters.values())
+        inputs = sum(tensor.numel() for tensor in tensors)
 
     def call(*tensors: torch.Tensor) -> Any:
         given = dict(zip(parameters, tensors[len(leaves) :], strict=True))
-        return torch.func.functional_call(module, given, tensors[: len(leaves)])
+        returned = torch.func.functional_call(module, given, tensors[: len(leaves)])
+        return subject.require_results(problem, returned)
 
-    with blaming("a second derivative"):
-        torch.autograd.gradgradcheck(call, (*leaves.values(), *parameters.values()))
-    return [counted("second derivatives", sum(p.numel() for p in parameters.values()))]
+    torch.manual_seed(case.seed)  # it draws the upstream gradients
+    mismatch = None
+    with subject.calling("a second derivative"):
+        try:
+            torch.autograd.gradgradcheck(call, tensors)
+        except GradcheckError as error:
+            mismatch = error
+    if mismatch is not None:
+        got = " ".join(str(mismatch).split())
+        expected = "the differences of first derivatives"
+        raise SubjectFault(Fact("second derivatives", got[:400], expected)) from mismatch
+    results = int(np.prod(problem.output_shape)) + int(np.prod(problem.h_n_shape))
+    # Each gradient is differentiated by each input and by each upstream gradient.
+    return [counted("second derivatives", inputs * (inputs + results))]

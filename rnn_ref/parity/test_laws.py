@@ -9,24 +9,27 @@ from dataclasses import replace
 
 import numpy as np
 
-from rnn_ref.case import Case, Problem
-from rnn_ref.domain import DEEP
-from rnn_ref.examination import holds_for
-from rnn_ref.functional import Layout
-from rnn_ref.judge import Comparison, compare_results, within
-from rnn_ref.oracle import Oracle
-from rnn_ref.subject import Run, Subject
+from rnn_ref.cases.case import LAYOUTS, Case
+from rnn_ref.cases.problem import Problem
+from rnn_ref.cases.selection import DEEP
+from rnn_ref.judging.comparison import Comparison, compare_results, within
+from rnn_ref.judging.oracle import Oracle
+from rnn_ref.judging.properties import in_group
+from rnn_ref.judging.subject import Run, Subject
+
+holds_for = in_group("laws")
 
 
-@holds_for(num_layers=(1,), directions=(2,))
+@holds_for(
+    promises=("rnn.bidirectional", "rnn.directions", "rnn.splitting"),
+    num_layers=(1,),
+    directions=(2,),
+)
 def test_reverse_direction_equals_forward_on_flipped_input(
     case: Case, subject: Subject
 ) -> list[Comparison]:
-    """The reverse direction is the forward one on the input flipped in time, put back in order.
-
-    Promise: rnn.bidirectional, rnn.directions, rnn.splitting.
-    """
-    problem = case.problem()
+    """The reverse direction is the forward one on the input flipped in time, put back in order."""
+    problem = subject.problem(case)
     both = subject.run(problem)
     reverse = replace(
         problem,
@@ -44,13 +47,10 @@ def test_reverse_direction_equals_forward_on_flipped_input(
     return same(reverse, second_half, forward)
 
 
-@holds_for(num_layers=DEEP)
+@holds_for(promises=("rnn.num_layers",), num_layers=DEEP)
 def test_a_stack_equals_its_layers_composed(case: Case, subject: Subject) -> list[Comparison]:
-    """A deep network is its layers, each a network of its own on the output of the one below.
-
-    Promise: rnn.num_layers.
-    """
-    problem = case.problem()
+    """A deep network is its layers, each a network of its own on the output of the one below."""
+    problem = subject.problem(case)
     stack, below, h_n = subject.run(problem), problem.input, []
     for l in range(problem.L):
         layer = subject.run(problem.layer(l, below))
@@ -59,15 +59,12 @@ def test_a_stack_equals_its_layers_composed(case: Case, subject: Subject) -> lis
     return same(problem, stack, Run(below, np.concatenate(h_n), {}))
 
 
-@holds_for(directions=(1,), needs=("h_0",))
+@holds_for(promises=("rnn.state", "unwritten.time"), directions=(1,), needs=("h_0",))
 def test_one_run_equals_two_joined_by_the_carried_state(
     case: Case, subject: Subject
 ) -> list[Comparison]:
-    """A sequence may be cut: the second part, started from the first's h_n, goes on as it would.
-
-    Promise: rnn.state, unwritten.time.
-    """
-    problem = case.problem()
+    """A sequence may be cut: the second part, started from the first's h_n, goes on as it would."""
+    problem = subject.problem(case)
     there_and_back = np.concatenate([problem.input, problem.input[::-1]])
     whole = replace(problem, input=there_and_back)
     module = subject.build(problem)
@@ -78,72 +75,58 @@ def test_one_run_equals_two_joined_by_the_carried_state(
     return same(whole, at_once, joined)
 
 
-@holds_for(layouts=("steps", "batch_first"))
+@holds_for(promises=("unwritten.rows",), layouts=("steps", "batch_first"))
 def test_a_permuted_batch_gives_the_permuted_result(
     case: Case, subject: Subject
 ) -> list[Comparison]:
-    """The rows of a batch have nothing to do with each other: permuted in, permuted out.
-
-    Promise: unwritten.rows.
-    """
-    problem = case.problem()
+    """The rows of a batch have nothing to do with each other: permuted in, permuted out."""
+    problem = subject.problem(case)
     rows = np.roll(np.arange(problem.input.shape[1]), 1)
-    permuted = of_rows(problem, rows)
+    permuted = problem.rows(rows)
     module = subject.build(problem)
     straight = subject.run(problem, module)
     expected = Run(straight.output[:, rows], straight.h_n[:, rows], {})
     return same(permuted, subject.run(permuted, module), expected)
 
 
-@holds_for(layouts=("steps", "batch_first"), needs=("unbatched",))
+@holds_for(
+    promises=("rnn.unbatched", "unwritten.rows"),
+    layouts=("steps", "batch_first"),
+    needs=("unbatched",),
+)
 def test_a_row_of_a_batch_equals_that_sequence_alone(
     case: Case, subject: Subject
 ) -> list[Comparison]:
-    """A sequence in a batch, the last one here, gives what it gives alone, without a batch axis.
-
-    Promise: rnn.unbatched, unwritten.rows.
-    """
-    problem = case.problem()
+    """A sequence in a batch, the last one here, gives what it gives alone, without a batch axis."""
+    problem = subject.problem(case)
     module = subject.build(problem)
     batch = subject.run(problem, module)
-    alone = replace(
-        of_rows(problem, np.array([-1])), layout=Layout(unbatched=True, batch_first=False)
-    )
+    alone = replace(problem.rows(np.array([-1])), layout=LAYOUTS["unbatched"])
     row = Run(batch.output[:, -1:], batch.h_n[:, -1:], {})
     return same(alone, subject.run(alone, module), row)
 
 
-@holds_for(layouts=("batch_first",))
+@holds_for(promises=("rnn.batch_first",), layouts=("batch_first",))
 def test_batch_first_is_a_transposition(case: Case, subject: Subject) -> list[Comparison]:
-    """batch_first swaps the first two axes of input and output, and changes nothing else.
-
-    Promise: rnn.batch_first.
-    """
-    problem = case.problem()
-    steps_first = replace(problem, layout=Layout(unbatched=False, batch_first=False))
+    """batch_first swaps the first two axes of input and output, and changes nothing else."""
+    problem = subject.problem(case)
+    steps_first = replace(problem, layout=LAYOUTS["steps"])
     return same(problem, subject.run(problem), subject.run(steps_first))
 
 
-@holds_for(initial_states=(False,), needs=("h_0",))
+@holds_for(promises=("rnn.zeros",), initial_states=(False,), needs=("h_0",))
 def test_no_h_0_is_a_zero_h_0(case: Case, subject: Subject) -> list[Comparison]:
-    """An initial state that is not given is zero.
-
-    Promise: rnn.zeros.
-    """
-    problem = case.problem()
-    rows = (problem.L * problem.D, problem.input.shape[1], problem.H)
-    zero = replace(problem, h_0=np.zeros(rows, problem.input.dtype))
+    """An initial state that is not given is zero."""
+    problem = subject.problem(case)
+    zero = replace(problem, h_0=np.zeros(problem.h_n_shape, problem.input.dtype))
     module = subject.build(problem)
     return same(problem, subject.run(problem, module), subject.run(zero, module))
 
 
-@holds_for(directions=(1,))
+@holds_for(promises=("unwritten.time",), directions=(1,))
 def test_later_input_leaves_earlier_output_alone(case: Case, subject: Subject) -> list[Comparison]:
-    """The forward direction does not look ahead: output up to a step depends on no later input.
-
-    Promise: unwritten.time.
-    """
-    problem = case.problem()
+    """The forward direction does not look ahead: output up to a step depends on no later input."""
+    problem = subject.problem(case)
     T = len(problem.input)
     module = subject.build(problem)
     runs = [
@@ -154,30 +137,21 @@ def test_later_input_leaves_earlier_output_alone(case: Case, subject: Subject) -
     return same(problem, *earlier)
 
 
-@holds_for(needs=("positional",))
+@holds_for(promises=("rnn.signature",), needs=("positional",))
 def test_options_by_position_equal_options_by_name(
     case: Case, subject: Subject
 ) -> list[Comparison]:
-    """The constructor takes nn.RNN's options in nn.RNN's order.
-
-    Promise: rnn.signature.
-    """
-    problem = case.problem()
+    """The constructor takes nn.RNN's options in nn.RNN's order."""
+    problem = subject.problem(case)
     positional = subject.run(problem, subject.build(problem, positional=True))
     return same(problem, positional, subject.run(problem))
 
 
-def of_rows(problem: Problem, rows: np.ndarray) -> Problem:
-    """The problem of some rows of the batch."""
-    h_0 = None if problem.h_0 is None else problem.h_0[:, rows]
-    return replace(problem, input=problem.input[:, rows], h_0=h_0)
-
-
 def same(problem: Problem, one: Run, other: Run) -> list[Comparison]:
-    """Hold two runs, both of which the problem's bounds are true of, to each other."""
+    """Judge two runs, both of which the problem's bounds are true of, by each other."""
     oracle = Oracle(problem)
     expected = (
         within(other.output, oracle.output, oracle.output),
         within(other.h_n, oracle.h_n, oracle.h_n),
     )
-    return compare_results(problem, one.output, one.h_n, expected)
+    return compare_results(problem, *one.results, expected)

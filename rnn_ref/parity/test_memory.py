@@ -3,229 +3,235 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
 
+from rnn_ref.arithmetic.dtypes import Floats
 from rnn_ref.bridge import to_array
-from rnn_ref.case import Case, Problem
-from rnn_ref.examination import holds_for
-from rnn_ref.judge import Comparison, compare_gradients, compare_results, counted
-from rnn_ref.oracle import Oracle
-from rnn_ref.subject import Run, Subject, SubjectFault
+from rnn_ref.cases.case import Case
+from rnn_ref.cases.problem import Problem
+from rnn_ref.judging.comparison import (
+    INPUT,
+    PARAMETER,
+    ROWS,
+    Comparison,
+    compare_gradients,
+    compare_results,
+    same_bits,
+    same_results,
+)
+from rnn_ref.judging.facts import under
+from rnn_ref.judging.oracle import Oracle
+from rnn_ref.judging.properties import in_group
+from rnn_ref.judging.subject import Run, Subject
 
-Lay = Callable[[torch.Tensor], torch.Tensor]
+holds_for = in_group("memory")
 
 
-def among_nans(shape: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:
-    """A tensor of NaN, in which others are to lie."""
-    return torch.full(shape, torch.nan, dtype=like.dtype, device=like.device)
+def of_nans(size: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:
+    """Make a tensor of NaN, in which others are to lie."""
+    return torch.full(size, torch.nan, dtype=like.dtype, device=like.device)
 
 
-def every_other(tensor: torch.Tensor) -> torch.Tensor:
-    """In every other element of a tensor of NaN, along every axis."""
-    room = among_nans(tuple(2 * n for n in tensor.shape), tensor)
-    view = room[tuple(slice(1, None, 2) for _ in tensor.shape)]
+def every_other_element(tensor: torch.Tensor) -> torch.Tensor:
+    """Put it into every other element of a tensor of NaN, along every axis."""
+    wider = of_nans(tuple(2 * n for n in tensor.shape), tensor)
+    view = wider[tuple(slice(1, None, 2) for _ in tensor.shape)]
     return view.copy_(tensor)
 
 
 def offset(tensor: torch.Tensor) -> torch.Tensor:
-    """Behind 3 elements of NaN, and before one more."""
-    room = among_nans((tensor.numel() + 4,), tensor)
-    view = room[3 : 3 + tensor.numel()].view(tensor.shape)
+    """Put it behind 3 elements of NaN, and before one more."""
+    longer = of_nans((tensor.numel() + 4,), tensor)
+    view = longer[3 : 3 + tensor.numel()].view(tensor.shape)
     return view.copy_(tensor)
 
 
 def transposed(tensor: torch.Tensor) -> torch.Tensor:
-    """With its axes in memory in reverse order."""
+    """Put its axes into memory in reverse order."""
     backwards = tuple(reversed(range(tensor.ndim)))
     return tensor.permute(backwards).contiguous().permute(backwards)
 
 
 def odd_strides(tensor: torch.Tensor) -> torch.Tensor:
-    """With odd strides along axes of size 1, which no element is reached by."""
+    """Give it odd strides along axes of size 1, which lead to no element."""
     strides = [7 if n == 1 else s for n, s in zip(tensor.shape, tensor.stride(), strict=True)]
     return tensor.as_strided(tensor.shape, strides)
 
 
-LAYS: dict[str, Lay] = {
-    "every other element": every_other,
-    "an offset": offset,
+ARRANGEMENTS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "every-other-element": every_other_element,
+    "offset": offset,
     "transposed": transposed,
-    "odd strides on axes of size 1": odd_strides,
+    "odd-strides": odd_strides,
 }
-"""Ways in which the same numbers may lie in memory."""
+"""Ways in which the same numbers may lie in memory, by the names of variants."""
 
 
-def laid(case: Case) -> Lay:
-    """The way that a case is run with."""
-    return list(LAYS.values())[case.seed % len(LAYS)]
-
-
-@holds_for(needs=("gradients",))
+@holds_for(
+    promises=("unwritten.memory",),
+    needs=("gradients",),
+    variants=tuple(ARRANGEMENTS),
+)
 def test_arguments_may_lie_in_any_way(case: Case, subject: Subject) -> list[Comparison]:
-    """Strided, offset or transposed input and h_0 give the same results, and get gradients.
-
-    Promise: unwritten.memory.
-    """
-    problem, lay = case.problem(), laid(case)
-    module, oracle = subject.build(problem), Oracle(problem)
-    plain = subject.leaves(problem)
-    leaves = {name: lay(leaf).requires_grad_() for name, leaf in plain.items()}
-    output, h_n = subject.forward(problem, module, leaves)
-    subject.pull(problem, output, h_n)
-    return hold(problem, oracle, output, h_n, subject.gradients(problem, module, leaves))
+    """Strided, offset or transposed input and h_0 give the same results, and get gradients."""
+    problem, arrange = subject.problem(case), ARRANGEMENTS[case.variant]
+    arguments = subject.leaves(problem)
+    leaves = {name: arrange(leaf).requires_grad_() for name, leaf in arguments.items()}
+    return compare_all(subject, problem, subject.build(problem), leaves)
 
 
-@holds_for(needs=("gradients",))
+@holds_for(
+    promises=("unwritten.memory",),
+    needs=("gradients",),
+    variants=tuple(ARRANGEMENTS),
+)
 def test_parameters_may_lie_in_any_way(case: Case, subject: Subject) -> list[Comparison]:
-    """Parameters that are strided, offset or transposed views are read and differentiated.
-
-    Promise: unwritten.memory.
-    """
-    problem, lay = case.problem(), laid(case)
-    module, oracle = subject.build(problem), Oracle(problem)
-    for parameter in module.parameters():
-        parameter.data = lay(parameter.data)
-    leaves = subject.leaves(problem, gradients=True)
-    output, h_n = subject.forward(problem, module, leaves)
-    subject.pull(problem, output, h_n)
-    return hold(problem, oracle, output, h_n, subject.gradients(problem, module, leaves))
+    """Parameters that are strided, offset or transposed views are read and differentiated."""
+    problem, arrange = subject.problem(case), ARRANGEMENTS[case.variant]
+    module = subject.build(problem)
+    with subject.calling("exchanging the data of the parameters"):
+        for parameter in module.parameters():
+            parameter.data = arrange(parameter.data)
+    return compare_all(subject, problem, module, subject.leaves(problem, gradients=True))
 
 
-@holds_for(needs=("gradients", "h_0"), initial_states=(True,), layouts=("steps", "batch_first"))
-def test_an_expanded_state_is_every_rows_own(case: Case, subject: Subject) -> list[Comparison]:
-    """One h_0 for all rows, with a stride of 0, acts as copies, and gathers all their gradients.
-
-    Promise: rnn.hx, unwritten.memory.
-    """
-    problem = case.problem()
-    assert problem.h_0 is not None
-    one = problem.h_0[:, :1]
-    problem = replace(problem, h_0=np.repeat(one, problem.input.shape[1], axis=1))
-    module, oracle = subject.build(problem), Oracle(problem)
-    leaves = subject.leaves(replace(problem, h_0=one), gradients=True)
-    expanded = leaves["h_0"].expand(-1, problem.input.shape[1], -1)
-    output, h_n = subject.forward(problem, module, {**leaves, "h_0": expanded})
-    subject.pull(problem, output, h_n)
-    due = oracle.gradients()
-    due["h_0"] = due["h_0"].swapaxes(0, 1).sum(axis=0).stored.reshape(*one.shape)
-    came = subject.gradients(problem, module, leaves)
-    return [
-        *compare_results(problem, *arrays(problem, output, h_n), (oracle.output, oracle.h_n)),
-        *compare_gradients(problem, came, due),
-    ]
-
-
-def arrays(problem: Problem, output: torch.Tensor, h_n: torch.Tensor) -> tuple[Any, Any]:
-    """Results without their layout."""
-    return problem.layout.to_steps(to_array(output)), problem.layout.to_rows(to_array(h_n))
-
-
-def hold(
-    problem: Problem, oracle: Oracle, output: torch.Tensor, h_n: torch.Tensor, gradients: Any
+def compare_all(
+    subject: Subject, problem: Problem, module: torch.nn.Module, leaves: dict[str, torch.Tensor]
 ) -> list[Comparison]:
-    """Compare results and gradients with the reference's."""
+    """Go forward and backward, and judge results and gradients by the reference's."""
+    oracle = Oracle(problem)
+    output, h_n = subject.forward(problem, module, leaves)
+    subject.backward(problem, output, h_n)
+    gradients = subject.gradients(problem, module, leaves)
     return [
-        *compare_results(problem, *arrays(problem, output, h_n), (oracle.output, oracle.h_n)),
+        *compare_results(problem, *subject.arrays(problem, output, h_n), oracle.results),
         *compare_gradients(problem, gradients, oracle.gradients()),
     ]
 
 
-def unlike(first: Run, second: Run) -> bool:
-    """Whether two runs differ in any bit."""
-    pairs = zip((first.output, first.h_n), (second.output, second.h_n), strict=True)
-    return not all(np.array_equal(a, b, equal_nan=True) for a, b in pairs)
+@holds_for(
+    promises=("rnn.hx", "unwritten.memory"),
+    needs=("gradients", "h_0"),
+    initial_states=(True,),
+    layouts=("steps", "batch_first"),
+)
+def test_an_expanded_state_is_every_rows_own(case: Case, subject: Subject) -> list[Comparison]:
+    """One h_0 for all rows, with a stride of 0, acts as copies, and gathers all their gradients."""
+    problem = subject.problem(case)
+    N = problem.input.shape[1]
+    one = problem.arguments["h_0"][:, :1]
+    problem = replace(problem, h_0=np.repeat(one, N, axis=1))
+    module, oracle = subject.build(problem), Oracle(problem)
+    leaves = subject.leaves(replace(problem, h_0=one), gradients=True)
+    expanded = leaves["h_0"].expand(-1, N, -1)
+    output, h_n = subject.forward(problem, module, {**leaves, "h_0": expanded})
+    subject.backward(problem, output, h_n)
+    expected = oracle.gradients()
+    of_all_rows = expected["h_0"].swapaxes(0, 1).sum(axis=0)
+    expected["h_0"] = of_all_rows.stored.reshape(*one.shape)
+    gradients = subject.gradients(problem, module, leaves)
+    return [
+        *compare_results(problem, *subject.arrays(problem, output, h_n), oracle.results),
+        *compare_gradients(problem, gradients, expected),
+    ]
 
 
-@holds_for()
+@holds_for(promises=("unwritten.memory",))
 def test_two_identical_calls_agree_to_the_bit(case: Case, subject: Subject) -> list[Comparison]:
-    """The same module with the same arguments gives the same bits.
-
-    Promise: unwritten.memory.
-    """
-    problem = case.problem()
+    """The same module with the same arguments gives the same bits."""
+    problem = subject.problem(case)
     module = subject.build(problem)
-    first, second = (subject.run(problem, module) for _ in range(2))
-    if unlike(first, second):
-        raise SubjectFault("two identical calls gave different bits")
-    return [counted("elements of output and h_n", first.output.size + first.h_n.size)]
+    first = subject.run(problem, module)
+    second = subject.run(problem, module)
+    return same_results(problem, "of a second call", second.results, first.results)
 
 
-@holds_for()
+@holds_for(promises=("unwritten.pure",))
 def test_results_do_not_change_after_they_are_returned(
     case: Case, subject: Subject
 ) -> list[Comparison]:
-    """A later call with other input leaves the tensors of the first as they were.
-
-    Promise: unwritten.pure.
-    """
-    problem = case.problem()
+    """A later call with other input leaves the tensors of the first as they were."""
+    problem = subject.problem(case)
     module = subject.build(problem)
+    other = replace(problem, input=-problem.input[::-1])
     with torch.no_grad():
         results = subject.forward(problem, module, subject.leaves(problem))
-        before = [to_array(tensor) for tensor in results]
-        other = replace(problem, input=-problem.input[::-1])
+        before = subject.arrays(problem, *results)
         subject.forward(other, module, subject.leaves(other))
-    for name, tensor, array in zip(("output", "h_n"), results, before, strict=True):
-        if not np.array_equal(to_array(tensor), array, equal_nan=True):
-            raise SubjectFault(f"{name} of an earlier call changed in a later one")
-    return [counted("elements of output and h_n", sum(array.size for array in before))]
+    after = subject.arrays(problem, *results)
+    return same_results(problem, "after another call", after, before)
 
 
-@holds_for()
+@holds_for(promises=("unwritten.pure",))
 def test_results_share_no_memory_with_arguments(case: Case, subject: Subject) -> list[Comparison]:
-    """Writing into output and h_n leaves input, h_0, weights and each other as they are.
-
-    Promise: unwritten.pure.
-    """
-    problem = case.problem()
+    """Writing into output and h_n leaves input, h_0, weights and each other as they are."""
+    problem = subject.problem(case)
     module, leaves = subject.build(problem), subject.leaves(problem)
     with torch.no_grad():
         output, h_n = subject.forward(problem, module, leaves)
-        others = {**leaves, **dict(module.named_parameters())}
-        before = {name: to_array(tensor) for name, tensor in others.items()}
-        kept = to_array(h_n)
-        output.fill_(3)
-        if not np.array_equal(to_array(h_n), kept, equal_nan=True):
-            raise SubjectFault("writing into output changes h_n")
-        h_n.fill_(5)
-    for name, tensor in others.items():
-        if not np.array_equal(to_array(tensor), before[name], equal_nan=True):
-            raise SubjectFault(f"writing into a result changes {name}")
-    if not bool((output == 3).all()):
-        raise SubjectFault("writing into h_n changes output")
-    return [counted("elements of arguments", sum(array.size for array in before.values()))]
+        before = arguments_and_parameters(subject, problem, module, leaves)
+        _, h_n_before = subject.arrays(problem, output, h_n)
+        with subject.calling("writing into output"):
+            output.fill_(3)
+        _, h_n_after = subject.arrays(problem, output, h_n)
+        with subject.calling("writing into h_n"):
+            h_n.fill_(5)
+        output_after, _ = subject.arrays(problem, output, h_n)
+        after = arguments_and_parameters(subject, problem, module, leaves)
+    got, expected = (output_after, h_n_after), (np.full(output_after.shape, 3.0), h_n_before)
+    axes = {"input": INPUT, "h_0": ROWS}
+    return [
+        *same_results(problem, "after writing into the other", got, expected),
+        *(
+            same_bits(
+                f"{name} after writing into output and h_n",
+                axes.get(name, PARAMETER[: array.ndim]),
+                after[name],
+                array,
+                problem.rounding,
+            )
+            for name, array in before.items()
+        ),
+    ]
 
 
-@holds_for()
+def arguments_and_parameters(
+    subject: Subject, problem: Problem, module: torch.nn.Module, leaves: dict[str, torch.Tensor]
+) -> dict[str, Floats]:
+    """Read input (T, N, I), h_0 (L, D, N, H) and the parameters, by name."""
+    arrays = {"input": problem.layout.to_steps(to_array(leaves["input"]))}
+    if "h_0" in leaves:
+        h_0 = problem.layout.to_rows(to_array(leaves["h_0"]))
+        arrays["h_0"] = h_0.reshape(problem.L, problem.D, *h_0.shape[1:])
+    with subject.calling("reading the parameters"):
+        parameters = {name: to_array(tensor) for name, tensor in module.named_parameters()}
+    return arrays | parameters
+
+
+@holds_for(promises=("unwritten.memory",))
 def test_stale_memory_is_not_read(case: Case, subject: Subject) -> list[Comparison]:
-    """Memory that was full of NaN before the call leaves no NaN in the results.
-
-    Promise: unwritten.memory.
-    """
-    problem, oracle = case.problem(), Oracle(case.problem())
+    """Memory that was full of NaN before the call leaves no NaN in the results."""
+    problem = subject.problem(case)
+    expected = Oracle(problem).results
     module, leaves = subject.build(problem), subject.leaves(problem)
     sizes = [problem.H * 2**k for k in range(12)] + [leaf.numel() for leaf in leaves.values()]
     with torch.no_grad():
-        rooms = [among_nans((size,), leaves["input"]) for size in sizes]
-        del rooms
+        stale = [of_nans((size,), leaves["input"]) for size in sizes]
+        del stale
         output, h_n = subject.forward(problem, module, leaves)
-    return compare_results(problem, *arrays(problem, output, h_n), (oracle.output, oracle.h_n))
+    return compare_results(problem, *subject.arrays(problem, output, h_n), expected)
 
 
-@holds_for(at_most=30)
+@holds_for(promises=("unwritten.threads",), at_most=30)
 def test_threads_that_share_a_module_do_not_disturb_one_another(
     case: Case, subject: Subject
 ) -> list[Comparison]:
-    """Four threads that run one module at once, on other inputs, get what one thread gets.
-
-    Promise: unwritten.threads.
-    """
-    problem = case.problem()
+    """Four threads that run one module at once, on other inputs, get what one thread gets."""
+    problem = subject.problem(case)
     problems = [problem, replace(problem, input=-problem.input)]
-    oracles = [Oracle(each) for each in problems]
+    expected = [Oracle(each).results for each in problems]
     module = subject.build(problem)
 
     def run(i: int) -> Run:
@@ -236,29 +242,28 @@ def test_threads_that_share_a_module_do_not_disturb_one_another(
     return [
         comparison
         for i, each in enumerate(runs)
-        for comparison in compare_results(
-            problem, each.output, each.h_n, (oracles[i % 2].output, oracles[i % 2].h_n)
+        for comparison in under(
+            f"call {i} of {len(runs)} in 4 threads",
+            compare_results(problem, *each.results, expected[i % 2]),
         )
     ]
 
 
-@holds_for(at_most=50)
+@holds_for(promises=("threads.sets",), at_most=50)
 def test_the_number_of_threads_changes_no_more_than_rounding(
     case: Case, subject: Subject
 ) -> list[Comparison]:
-    """With one thread and with four, results are within their bounds.
-
-    Promise: threads.sets.
-    """
-    problem = case.problem()
-    module, oracle, before, found = (
-        subject.build(problem), Oracle(problem), torch.get_num_threads(), [],
-    )  # fmt: skip
+    """With one thread and with four, results are within their bounds."""
+    problem = subject.problem(case)
+    module, expected = subject.build(problem), Oracle(problem).results
+    comparisons: list[Comparison] = []
+    before = torch.get_num_threads()
     try:
         for threads in (1, 4):
             torch.set_num_threads(threads)
             run = subject.run(problem, module)
-            found += compare_results(problem, run.output, run.h_n, (oracle.output, oracle.h_n))
+            compared = compare_results(problem, *run.results, expected)
+            comparisons += under(f"torch.set_num_threads({threads})", compared)
     finally:
         torch.set_num_threads(before)
-    return found
+    return comparisons

@@ -12,20 +12,33 @@ from torch.nn.utils.rnn import (
     pad_packed_sequence,
 )
 
-from rnn_ref.bounded import Bounded
-from rnn_ref.bridge import to_array
-from rnn_ref.case import Case, Problem, Words
-from rnn_ref.examination import holds_for
-from rnn_ref.functional import Gradients, rnn, rnn_backward
-from rnn_ref.judge import Comparison, compare_gradients, compare_results, compare_states, counted
-from rnn_ref.oracle import Oracle
-from rnn_ref.subject import Subject, SubjectFault, blaming
+from rnn_ref.arithmetic.bounded import Bounded
+from rnn_ref.arithmetic.dtypes import Floats
+from rnn_ref.cases.case import Case
+from rnn_ref.cases.problem import Problem
+from rnn_ref.cases.random import RandomStream
+from rnn_ref.functional import rnn, rnn_backward
+from rnn_ref.judging.comparison import (
+    Comparison,
+    compare_gradients,
+    compare_results,
+    compare_states,
+)
+from rnn_ref.judging.facts import under
+from rnn_ref.judging.failures import Fact, SubjectFault, require
+from rnn_ref.judging.oracle import Oracle
+from rnn_ref.judging.properties import in_group
+from rnn_ref.judging.subject import Subject, described
+
+holds_for = in_group("packed")
 
 BATCHES: dict[str, Any] = {
     "layouts": ("steps", "batch_first"),
     "inputs": ("normal", "normal", "large", "integer"),
     "at_most": 100,
 }
+ANY_ORDER: dict[str, Any] = {"variants": ("sorted", "unsorted")}
+"""Lengths in decreasing order, as torch wants them by default, or in any."""
 
 
 class Batch(NamedTuple):
@@ -36,149 +49,163 @@ class Batch(NamedTuple):
     packed: PackedSequence
     leaves: dict[str, torch.Tensor]
 
+    @property
+    def note(self) -> str:
+        """The lengths, for the name of a comparison."""
+        return f"lengths {' '.join(map(str, self.lengths))}"
 
-def batch(case: Case, subject: Subject, *, sort: bool, gradients: bool = False) -> Batch:
-    """A packed batch; lengths in decreasing order, or in any. What is padded with is NaN."""
-    problem = replace(case, N=min(case.N, 20)).problem()  # each sequence is run by itself
+    @property
+    def beyond(self) -> np.ndarray:
+        """Which steps (T, N) lie beyond the end of their sequence."""
+        steps = np.arange(len(self.problem.input))
+        return steps[:, None] >= np.array(self.lengths)
+
+
+def pack(case: Case, subject: Subject, *, gradients: bool = False) -> Batch:
+    """Make a packed batch; what it is padded with is NaN."""
+    problem = subject.problem(replace(case, N=min(case.N, 20)))  # each sequence is run by itself
     T, N, _ = problem.input.shape
-    draws = Words(case.seed, "lengths").raw((N,))
+    draws = RandomStream(case.seed, "lengths").words((N,))
     lengths = [1 + int(draw) % T for draw in draws]
-    if sort:
+    in_order = case.variant == "sorted"
+    if in_order:
         lengths.sort(reverse=True)
     poisoned = problem.input.copy()
     for n, length in enumerate(lengths):
         poisoned[length:, n] = np.nan
     leaves = subject.leaves(replace(problem, input=poisoned), gradients=gradients)
+    first = problem.layout.batch_first
     packed = pack_padded_sequence(
-        leaves["input"], torch.tensor(lengths), problem.layout.batch_first, enforce_sorted=sort
+        leaves["input"], torch.tensor(lengths), first, enforce_sorted=in_order
     )
     return Batch(problem, lengths, packed, leaves)
 
 
 def call(
-    subject: Subject, module: torch.nn.Module, given: Batch
-) -> tuple[PackedSequence, torch.Tensor]:
-    """What the module returns for a packed batch: a packed output, and h_n."""
-    rest = [leaf for name, leaf in given.leaves.items() if name != "input"]
-    with blaming("the call with a packed sequence"):
-        returned = module(given.packed, *rest)
+    subject: Subject, module: torch.nn.Module, batch: Batch
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Call a module with a packed batch; return its output, padded again, and h_n."""
+    problem = batch.problem
+    rest = [leaf for name, leaf in batch.leaves.items() if name != "input"]
+    with subject.calling("the call with a packed sequence"):
+        returned = module(batch.packed, *rest)
     if not (isinstance(returned, tuple) and len(returned) == 2):
-        raise SubjectFault("the call returned no pair (output, h_n)")
+        expected = "a tuple (output, h_n)"
+        raise SubjectFault(Fact("the result of the call", described(returned), expected))
     output, h_n = returned
     if not isinstance(output, PackedSequence):
-        raise SubjectFault(f"output is a {type(output).__name__}, not a PackedSequence")
+        raise SubjectFault(Fact("output", described(output), "a PackedSequence"))
     for name in ("batch_sizes", "sorted_indices", "unsorted_indices"):
-        came, due = getattr(output, name), getattr(given.packed, name)
-        if (came is None) != (due is None) or (due is not None and came.tolist() != due.tolist()):
-            raise SubjectFault(f"output has {name} {came}, the input {due}")
-    problem = given.problem
-    T, N, _ = problem.input.shape
-    subject.check(
-        problem,
-        (
-            problem.layout.from_steps(
-                torch.zeros(
-                    T, N, problem.D * problem.H, dtype=output.data.dtype, device=output.data.device
-                )
-            ),
-            h_n,
-        ),
-    )
-    return output, h_n
-
-
-def unpacked(given: Batch, output: PackedSequence) -> torch.Tensor:
-    """A packed output as a padded one, in the problem's layout."""
-    T = len(given.problem.input)
-    first = given.problem.layout.batch_first
-    with blaming("unpacking the output"):
+        with subject.calling(f"reading {name} of output"):
+            got = listed(getattr(output, name))
+        require(f"{name} of output", got, listed(getattr(batch.packed, name)))
+    T, first = len(problem.input), problem.layout.batch_first
+    with subject.calling("unpacking output"):
         padded, lengths = pad_packed_sequence(output, first, total_length=T)
-    if lengths.tolist() != given.lengths:
-        raise SubjectFault(f"output has lengths {lengths.tolist()}, not {given.lengths}")
-    return padded
+    require("lengths of output", lengths.tolist(), batch.lengths)
+    return subject.require_results(problem, (padded, h_n))
 
 
-def due(given: Batch, oracle: Oracle) -> tuple[Bounded, Bounded]:
-    """Each sequence run by itself: output (T, N, D*H), 0 where it has ended, and h_n."""
-    p = given.problem
-    parameters = {name: oracle.take(array) for name, array in p.parameters.items()}
-    return rnn(oracle.x, parameters, oracle.h_0, nonlinearity=p.nonlinearity, lengths=given.lengths)
+def listed(numbers: torch.Tensor | None) -> list[int] | None:
+    """Bring a tensor of whole numbers, if there is one, to a list."""
+    return None if numbers is None else numbers.tolist()
 
 
-@holds_for(**BATCHES, needs=("packed",))
-def test_packed_sequences_are_each_run_alone(case: Case, subject: Subject) -> list[Comparison]:
-    """Sorted or not, output and h_n are those of each sequence; h_n in the caller's order.
-
-    Promise: rnn.packed, rnn.packed_output, packed.accepted.
-    """
-    given = batch(case, subject, sort=case.seed % 2 == 0)
-    p, oracle = given.problem, Oracle(given.problem)
+def run(subject: Subject, module: torch.nn.Module, batch: Batch) -> tuple[Floats, Floats]:
+    """Call a module without gradients; return output (T, N, D*H) and h_n (L*D, N, H)."""
     with torch.no_grad():
-        output, h_n = call(subject, subject.build(p), given)
-    came = p.layout.to_steps(to_array(unpacked(given, output)))
-    return compare_results(p, came, p.layout.to_rows(to_array(h_n)), due(given, oracle))
+        output, h_n = call(subject, module, batch)
+    return subject.arrays(batch.problem, output, h_n)
 
 
-@holds_for(**BATCHES, num_layers=(1,), needs=("packed",))
+def up_to_its_length(batch: Batch, output: Bounded) -> Bounded:
+    """Leave open what lies beyond the end of each sequence: torch pads it, not the subject."""
+    error = np.where(batch.beyond[:, :, None], np.inf, output.stored.error)
+    return Bounded(output.value, error, rounding=output.rounding)
+
+
+@holds_for(
+    promises=("rnn.packed", "rnn.packed_output", "packed.accepted"),
+    **BATCHES,
+    **ANY_ORDER,
+    needs=("packed",),
+)
+def test_packed_sequences_are_each_run_alone(case: Case, subject: Subject) -> list[Comparison]:
+    """Sorted or not, output and h_n are those of each sequence; h_n in the caller's order."""
+    batch = pack(case, subject)
+    p, oracle = batch.problem, Oracle(batch.problem)
+    results = run(subject, subject.build(p), batch)
+    output, h_n = rnn(
+        oracle.x, oracle.parameters, oracle.h_0,
+        nonlinearity=p.nonlinearity, lengths=batch.lengths,
+    )  # fmt: skip
+    expected = (up_to_its_length(batch, output), h_n)
+    return under(batch.note, compare_results(p, *results, expected))
+
+
+@holds_for(
+    promises=("rnn.equation", "rnn.packed"),
+    **BATCHES,
+    **ANY_ORDER,
+    num_layers=(1,),
+    needs=("packed",),
+)
 def test_every_step_of_a_packed_sequence_obeys_the_recurrence(
     case: Case, subject: Subject
 ) -> list[Comparison]:
-    """Each state follows from the one before it in its own sequence, however long others are.
-
-    Promise: rnn.equation, rnn.packed.
-    """
-    given = batch(case, subject, sort=case.seed % 2 == 1)
-    p = given.problem
-    with torch.no_grad():
-        output, _ = call(subject, subject.build(p), given)
-    came = p.layout.to_steps(to_array(unpacked(given, output)))
-    found = []
-    for n, length in enumerate(given.lengths):
-        h_0 = None if p.h_0 is None else p.h_0[:, n : n + 1]
-        alone = replace(p, input=p.input[:length, n : n + 1], h_0=h_0)
-        y, oracle = came[:length, n : n + 1], Oracle(alone)
-        stepped = oracle.steps(oracle.own([y]))[0]
-        found.append(compare_states(f"sequence {n} of {len(given.lengths)}", alone, 0, y, stepped))
-    return found
+    """Each state follows from the one before it in its own sequence, however long others are."""
+    batch = pack(case, subject)
+    p, comparisons = batch.problem, []
+    output, _ = run(subject, subject.build(p), batch)
+    for n, length in enumerate(batch.lengths):
+        alone = p.rows(np.array([n]))
+        oracle = Oracle(replace(alone, input=alone.input[:length]))
+        y = output[:length, n : n + 1]
+        stepped = oracle.steps(oracle.returned_or_bounded([y]))[0]
+        comparison = compare_states("output", oracle.problem, 0, y, stepped)
+        comparisons += under(f"sequence {n} alone, {batch.note}", [comparison])
+    return comparisons
 
 
-@holds_for(**BATCHES, dtypes=("float32", "float64"), needs=("packed", "gradients"))
+@holds_for(
+    promises=("rnn.packed", "backward.chain_rule"),
+    **BATCHES,
+    **ANY_ORDER,
+    dtypes=("float32", "float64"),
+    needs=("packed", "gradients"),
+)
 def test_gradients_of_packed_sequences(case: Case, subject: Subject) -> list[Comparison]:
-    """Gradients are the sums of each sequence's; at the padding, which is not read, exactly 0.
-
-    Promise: rnn.packed, backward.chain_rule.
-    """
-    given = batch(case, subject, sort=case.seed % 2 == 0, gradients=True)
-    p, oracle = given.problem, Oracle(given.problem)
+    """Gradients are the sums of each sequence's; at the padding, which is not read, exactly 0."""
+    batch = pack(case, subject, gradients=True)
+    p, oracle = batch.problem, Oracle(batch.problem)
     module = subject.build(p)
-    output, h_n = call(subject, module, given)
-    subject.pull(p, unpacked(given, output), h_n)
-    parameters = {name: oracle.take(array) for name, array in p.parameters.items()}
-    dy, dh_n = (None if g is None else oracle.take(g) for g in (p.grad_output, p.grad_h_n))
-    found: Gradients = rnn_backward(
-        dy, dh_n, oracle.x, parameters, oracle.h_0,
-        nonlinearity=p.nonlinearity, lengths=given.lengths,
+    subject.backward(p, *call(subject, module, batch))
+    dy = None if p.grad_output is None else oracle.known(p.grad_output)
+    dh_n = None if p.grad_h_n is None else oracle.known(p.grad_h_n)
+    gradients = rnn_backward(
+        dy, dh_n, oracle.x, oracle.parameters, oracle.h_0,
+        nonlinearity=p.nonlinearity, lengths=batch.lengths,
     )  # fmt: skip
-    expected = {**found.parameters, "input": found.input, "h_0": found.h_0}
-    if p.h_0 is None:
-        del expected["h_0"]
-    return compare_gradients(p, subject.gradients(p, module, given.leaves), expected)
+    expected = gradients.parameters | {"input": gradients.input}
+    if p.h_0 is not None:
+        expected["h_0"] = gradients.h_0
+    got = subject.gradients(p, module, batch.leaves)
+    return under(batch.note, compare_gradients(p, got, expected))
 
 
-@holds_for(**BATCHES, needs=("packed",))
+@holds_for(promises=("rnn.packed", "pack_sequence.same"), **BATCHES, needs=("packed",))
 def test_a_list_packs_as_its_padded_batch(case: Case, subject: Subject) -> list[Comparison]:
-    """`pack_sequence` of the sequences gives what `pack_padded_sequence` of the batch does.
-
-    Promise: rnn.packed, pack_sequence.same.
-    """
-    given = batch(case, subject, sort=False)
-    steps = given.problem.layout.to_steps(given.leaves["input"])
-    sequences = [steps[:length, n] for n, length in enumerate(given.lengths)]
-    listed = given._replace(packed=pack_sequence(sequences, enforce_sorted=False))
-    with torch.no_grad():
-        module = subject.build(given.problem)
-        first, second = (call(subject, module, packed) for packed in (given, listed))
-    pairs = ((first[0].data, second[0].data), (first[1], second[1]))
-    if not all(np.array_equal(to_array(a), to_array(b), equal_nan=True) for a, b in pairs):
-        raise SubjectFault("packed from a list, the same sequences gave other results")
-    return [counted("elements of output", first[0].data.numel())]
+    """`pack_sequence` of the sequences gives what `pack_padded_sequence` of the batch does."""
+    batch = pack(case, subject)
+    p = batch.problem
+    steps = p.layout.to_steps(batch.leaves["input"])
+    sequences = [steps[:length, n] for n, length in enumerate(batch.lengths)]
+    of_a_list = batch._replace(packed=pack_sequence(sequences, enforce_sorted=False))
+    module = subject.build(p)
+    output, h_n = run(subject, module, batch)
+    results = run(subject, module, of_a_list)
+    expected = (
+        up_to_its_length(batch, Bounded(output, rounding=p.rounding)),
+        Bounded(h_n, rounding=p.rounding),
+    )
+    return under(f"packed from a list, {batch.note}", compare_results(p, *results, expected))

@@ -1,14 +1,17 @@
 """The set-up: if this fails, suspect the wiring between suite and subject, not the numbers."""
 
-from rnn_ref.bounded import ROUNDING, Bounded
-from rnn_ref.bridge import parameters_of
-from rnn_ref.case import Case
-from rnn_ref.examination import holds_for
-from rnn_ref.judge import Comparison, compare
-from rnn_ref.subject import Subject
+from rnn_ref.cases.case import Case
+from rnn_ref.judging.comparison import Comparison
+from rnn_ref.judging.facts import has_parameters
+from rnn_ref.judging.properties import in_group
+from rnn_ref.judging.subject import Subject
+
+holds_for = in_group("setup")
 
 
 @holds_for(
+    promises=("module.load", "module.keys"),
+    setup=True,
     nonlinearities=("tanh",),
     num_layers=(1,),
     directions=(1,),
@@ -19,20 +22,8 @@ from rnn_ref.subject import Subject
 def test_setup_weights_arrive_and_two_tensors_come_back(
     case: Case, subject: Subject
 ) -> list[Comparison]:
-    """Set-up: the module takes weights by torch's names, to the bit, and returns (output, h_n).
-
-    Promise: module.load, module.keys.
-    """
-    problem = case.problem()
+    """The module takes weights by torch's names, to the bit, and returns (output, h_n)."""
+    problem = subject.problem(case)
     module = subject.build(problem)
     subject.run(problem, module)
-    found = parameters_of(module)
-    return [
-        compare(
-            name,
-            ("unit", "input")[: array.ndim],
-            found[name],
-            Bounded(array, rounding=ROUNDING[case.dtype]),
-        )
-        for name, array in problem.parameters.items()
-    ]
+    return has_parameters(subject, module, problem, "after a call")

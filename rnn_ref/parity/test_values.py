@@ -1,180 +1,183 @@
 """Special values: NaN and infinities go where the equations send them, and nowhere else."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from rnn_ref.bounded import ROUNDING
-from rnn_ref.bridge import to_array
-from rnn_ref.case import Case, Problem, Words
-from rnn_ref.examination import holds_for
+from rnn_ref.arithmetic.bounded import Bounded
+from rnn_ref.arithmetic.dtypes import Floats
+from rnn_ref.cases.case import Case
+from rnn_ref.cases.problem import Problem
+from rnn_ref.cases.random import RandomStream
 from rnn_ref.functional import rnn
-from rnn_ref.judge import Comparison, compare_results, counted, left_open
-from rnn_ref.oracle import Oracle
-from rnn_ref.subject import Subject, SubjectFault, blaming
+from rnn_ref.judging.comparison import Comparison, compare_results, left_open, same_results
+from rnn_ref.judging.facts import under
+from rnn_ref.judging.oracle import Oracle
+from rnn_ref.judging.properties import in_group
+from rnn_ref.judging.subject import Subject
 
-Floats = NDArray[np.floating[Any]]
+holds_for = in_group("values")
 
 SPECIAL = (np.nan, np.inf, -np.inf)
 TAME: dict[str, Any] = {
     "weights": ("torch", "contracting", "one-sided", "sparse"),
     "inputs": ("normal", "integer"),
 }
-"""Regimes in which nothing overflows by itself."""
+"""The domain of regimes in which nothing overflows by itself."""
 
 
-def arguments(problem: Problem) -> dict[str, Floats]:
-    """All arrays that go in, by name."""
-    h_0 = {} if problem.h_0 is None else {"h_0": problem.h_0}
-    return {"input": problem.input, **h_0, **problem.parameters}
+def all_arrays(problem: Problem) -> dict[str, Floats]:
+    """Return the arguments and the parameters by name."""
+    return problem.arguments | problem.parameters
 
 
-def with_arguments(problem: Problem, given: Mapping[str, Floats]) -> Problem:
-    """The problem with other arrays."""
-    parameters = {name: given[name] for name in problem.parameters}
-    return replace(problem, input=given["input"], h_0=given.get("h_0"), parameters=parameters)
+def with_arrays(problem: Problem, arrays: dict[str, Floats]) -> Problem:
+    """Put other arrays in the place of the arguments and the parameters."""
+    parameters = {name: arrays[name] for name in problem.parameters}
+    return replace(problem, input=arrays["input"], h_0=arrays.get("h_0"), parameters=parameters)
 
 
 def spoilt(problem: Problem, seed: int, names: list[str]) -> tuple[Problem, str, tuple[int, ...]]:
-    """The problem with a special value in one element of one of some arrays, and where."""
-    which, what, where = (int(word) for word in Words(seed, "special").raw((3,)))
+    """Put a special value into one element of one of the named arrays.
+
+    Return the problem, the value and its place in words, and the element's index.
+    """
+    which, what, where = (int(word) for word in RandomStream(seed, "special").words((3,)))
     name = names[which % len(names)]
-    given = arguments(problem)
-    array = given[name].copy()
-    at = np.unravel_index(where % array.size, array.shape)
+    arrays = all_arrays(problem)
+    array = arrays[name].copy()
+    at = tuple(map(int, np.unravel_index(where % array.size, array.shape)))
     array[at] = SPECIAL[what % len(SPECIAL)]
-    return with_arguments(problem, {**given, name: array}), name, tuple(map(int, at))
+    words = f"{array[at]} in {name}{list(at)}"
+    return with_arrays(problem, {**arrays, name: array}), words, at
 
 
 def by_the_equations(problem: Problem) -> tuple[Floats, Floats]:
-    """What the reference makes of the problem in float64, special values and all."""
-    given = {name: array.astype(np.float64) for name, array in arguments(problem).items()}
-    parameters = {name: given[name] for name in problem.parameters}
+    """Compute output and h_n by the reference in float64, special values and all."""
+    arrays = {name: array.astype(np.float64) for name, array in all_arrays(problem).items()}
+    parameters = {name: arrays[name] for name in problem.parameters}
     with np.errstate(all="ignore"):
         output, h_n = rnn(
-            given["input"], parameters, given.get("h_0"), nonlinearity=problem.nonlinearity
+            arrays["input"], parameters, arrays.get("h_0"), nonlinearity=problem.nonlinearity
         )
     return np.asarray(output), np.asarray(h_n)
 
 
 def may_overflow(problem: Problem) -> bool:
-    """Whether a sum may overflow by itself: that of all terms' absolute values does."""
-    given = {name: np.abs(array) for name, array in arguments(problem).items()}
-    output, _ = by_the_equations(with_arguments(problem, given))
-    return not (output <= ROUNDING[problem.dtype].largest / 2).all()
+    """Tell whether a sum may overflow by itself: that of all terms' absolute values does."""
+    sizes = {name: np.abs(array) for name, array in all_arrays(problem).items()}
+    output, _ = by_the_equations(with_arrays(problem, sizes))
+    return not (output <= problem.rounding.largest / 2).all()
 
 
-def require_alike(what: str, came: Floats, due: Floats) -> None:
-    """Raise SubjectFault unless NaN and infinities stand where they are due."""
-    for name, kind in (("NaN", np.isnan), ("infinite", np.isinf)):
-        if (wrong := kind(came) != kind(due)).any():
-            at = tuple(map(int, np.argwhere(wrong)[0]))
-            raise SubjectFault(
-                f"{what} at {at} (step, row, unit; or layer and direction, row, unit):"
-                f" came {came[at]}, due is {due[at]}: {int(wrong.sum())} elements are"
-                f" {name} in one alone"
-            )
+def special_alike(got: Floats, expected: Floats) -> Floats:
+    """Expect the special values of `expected`, and any number where it has a finite one."""
+    return np.where(np.isfinite(got) & np.isfinite(expected), got, expected)
 
 
-@holds_for(**TAME)
+@holds_for(promises=("unwritten.special",), **TAME)
 def test_special_values_go_where_the_equations_send_them(
     case: Case, subject: Subject
 ) -> list[Comparison]:
-    """One NaN or infinity in any argument or weight makes the elements special that it must.
-
-    Promise: unwritten.special.
-    """
-    plain = case.problem()
-    problem, name, at = spoilt(plain, case.seed, list(arguments(plain)))
-    run = subject.run(problem)
-    output, h_n = by_the_equations(problem)
+    """One NaN or infinity in any argument or weight makes the elements special that it must."""
+    plain = subject.problem(case)
+    problem, words, _ = spoilt(plain, case.seed, list(all_arrays(plain)))
+    results = subject.run(problem).results
     if may_overflow(plain):
-        return [left_open("elements special or not", output.size + h_n.size)]
-    where = f"{arguments(problem)[name][at]} in {name}{list(at)}"
-    require_alike(f"{where}: output", run.output, output)
-    require_alike(f"{where}: h_n", run.h_n, h_n)
-    return [counted("elements special or not", output.size + h_n.size)]
-
-
-@holds_for(**TAME, layouts=("steps", "batch_first"))
-def test_special_values_stay_in_their_row(case: Case, subject: Subject) -> list[Comparison]:
-    """What is special in one row's input or h_0 leaves the other rows as they are, to the bit.
-
-    Promise: unwritten.rows, unwritten.special.
-    """
-    plain = case.problem()
-    names = ["input"] if plain.h_0 is None else ["input", "h_0"]
-    problem, name, at = spoilt(plain, case.seed, names)
-    module = subject.build(plain)
-    before, after = subject.run(plain, module), subject.run(problem, module)
-    others = np.arange(plain.input.shape[1]) != at[1]
-    for a, b in ((before.output, after.output), (before.h_n, after.h_n)):
-        if not np.array_equal(a[:, others], b[:, others], equal_nan=True):
-            raise SubjectFault(f"a special value in {name}{list(at)} changes other rows")
-    return [counted("elements of other rows", before.output[:, others].size + 1)]
-
-
-@holds_for()
-def test_a_clean_call_forgets_a_spoilt_one(case: Case, subject: Subject) -> list[Comparison]:
-    """After a call with nothing but NaN, the same module is right again.
-
-    Promise: unwritten.memory.
-    """
-    problem = case.problem()
-    module, oracle = subject.build(problem), Oracle(problem)
-    h_0 = None if problem.h_0 is None else problem.h_0 * np.nan
-    subject.run(replace(problem, input=problem.input * np.nan, h_0=h_0), module)
-    run = subject.run(problem, module)
-    return compare_results(problem, run.output, run.h_n, (oracle.output, oracle.h_n))
-
-
-@holds_for(nonlinearities=("tanh",), needs=("tanh",))
-def test_tanh_stays_within_one(case: Case, subject: Subject) -> list[Comparison]:
-    """No state of a tanh network is beyond 1 in magnitude, however large what leads to it.
-
-    Promise: unwritten.range.
-    """
-    run = subject.run(case.problem())
-    largest = max(float(np.abs(a).max()) for a in (run.output, run.h_n))
-    if not largest <= 1:
-        raise SubjectFault(f"a state of a tanh network has magnitude {largest}")
-    return [counted("states", run.output.size + run.h_n.size)]
-
-
-@holds_for(nonlinearities=("tanh",), needs=("tanh",), weights=("torch",), inputs=("normal",))
-def test_tanh_of_what_is_large_is_one(case: Case, subject: Subject) -> list[Comparison]:
-    """Pre-activations from 50 to the largest number give 1, with the right sign.
-
-    Promise: unwritten.range, unwritten.special.
-    """
-    problem = case.problem()
-    largest = Oracle(problem).rounding.largest
-    sizes = np.array([50, 100, 1e3, largest / 4, largest / 2])
-    draws = Words(case.seed, "large").raw((problem.H,))
-    rows = np.array([sizes[int(d) % 5] * (-1) ** (int(d) // 5 % 2) for d in draws])
-    zero = {name: 0 * array for name, array in problem.parameters.items()}
-    for name in zero:
-        if name.startswith("bias_ih"):
-            zero[name] = rows.astype(problem.input.dtype)
-    if not problem.bias:
-        zero = {name: a for name, a in zero.items() if "bias" not in name}
-        for name in zero:
-            if name.startswith("weight_ih_l0"):
-                zero[name][:, 0] = rows.astype(problem.input.dtype)
-        problem = replace(problem, input=np.ones_like(problem.input), L=1)
-        zero = {name: a for name, a in zero.items() if "_l0" in name}
-    run = subject.run(replace(problem, parameters=zero, h_0=None))
-    due = np.tile(np.sign(rows), run.output.shape[2] // problem.H)
-    if not (run.output == due).all():
-        raise SubjectFault(f"tanh of {rows.tolist()} came as {run.output[0, 0].tolist()}")
-    return [counted("states", run.output.size)]
+        return [left_open("output and h_n", sum(array.size for array in results))]
+    output, h_n = map(special_alike, results, by_the_equations(problem))
+    return same_results(problem, f"with {words}", results, (output, h_n))
 
 
 @holds_for(
+    promises=("unwritten.rows", "unwritten.special"),
+    **TAME,
+    layouts=("steps", "batch_first"),
+)
+def test_special_values_stay_in_their_row(case: Case, subject: Subject) -> list[Comparison]:
+    """What is special in one row's input or h_0 leaves the other rows as they are, to the bit."""
+    plain = subject.problem(case)
+    problem, words, (_, row, _) = spoilt(plain, case.seed, list(plain.arguments))
+    module = subject.build(plain)
+    before, after = subject.run(plain, module), subject.run(problem, module)
+    output, h_n = (only_other_rows(plain, array, row) for array in before.results)
+    return under(f"with {words}", compare_results(plain, *after.results, (output, h_n)))
+
+
+def only_other_rows(problem: Problem, array: Floats, row: int) -> Bounded:
+    """Expect the same bits in all rows but one, which is left open."""
+    error = np.zeros(array.shape)
+    error[:, row] = np.inf
+    return Bounded(array, error, rounding=problem.rounding)
+
+
+@holds_for(promises=("unwritten.memory",))
+def test_a_clean_call_forgets_a_spoilt_one(case: Case, subject: Subject) -> list[Comparison]:
+    """After a call with nothing but NaN, the same module is right again."""
+    problem = subject.problem(case)
+    module = subject.build(problem)
+    of_nan = {name: np.full_like(array, np.nan) for name, array in problem.arguments.items()}
+    subject.run(with_arrays(problem, of_nan | problem.parameters), module)
+    run = subject.run(problem, module)
+    return compare_results(problem, *run.results, Oracle(problem).results)
+
+
+@holds_for(promises=("unwritten.range",), nonlinearities=("tanh",), needs=("tanh",))
+def test_tanh_stays_within_one(case: Case, subject: Subject) -> list[Comparison]:
+    """No state of a tanh network is beyond 1 in magnitude, however large what leads to it."""
+    problem = subject.problem(case)
+    results = subject.run(problem).results
+    output, h_n = (np.where(np.isnan(array), 0, np.clip(array, -1, 1)) for array in results)
+    return same_results(problem, "of tanh, to be within [-1, 1]", results, (output, h_n))
+
+
+@holds_for(
+    promises=("unwritten.range", "unwritten.special"),
+    nonlinearities=("tanh",),
+    needs=("tanh",),
+    weights=("torch",),
+    inputs=("normal",),
+)
+def test_tanh_of_what_is_large_is_one(case: Case, subject: Subject) -> list[Comparison]:
+    """Pre-activations from 50 to the largest number give 1, with the right sign."""
+    problem = subject.problem(case)
+    largest = problem.rounding.largest
+    sizes = np.array([50, 100, 1e3, largest / 4, largest / 2])
+    draws = RandomStream(case.seed, "large").words((problem.H,))
+    preactivations = np.array([sizes[int(d) % 5] * (-1) ** (int(d) // 5 % 2) for d in draws])
+    problem = with_preactivations(problem, preactivations.astype(problem.input.dtype))
+    run = subject.run(problem)
+    signs = np.sign(preactivations)
+    output = np.broadcast_to(np.tile(signs, problem.D), run.output.shape)
+    h_n = np.broadcast_to(signs, run.h_n.shape)
+    first = " ".join(f"{a:.3g}" for a in preactivations[:6])
+    words = f"of tanh, the first units' pre-activations {first}"
+    return same_results(problem, words, run.results, (output, h_n))
+
+
+def with_preactivations(problem: Problem, preactivations: Floats) -> Problem:
+    """Give every unit a pre-activation, the same at all steps, by biases and weights of 0.
+
+    Without biases, a single layer has them as weights of an input of ones.
+    """
+    zero = {name: np.zeros_like(array) for name, array in problem.parameters.items()}
+    if problem.bias:
+        for name, array in zero.items():
+            if name.startswith("bias_ih"):
+                array[:] = preactivations
+        return replace(problem, parameters=zero, h_0=None)
+    first = {name: array for name, array in zero.items() if "_l0" in name}
+    for name, array in first.items():
+        if name.startswith("weight_ih"):
+            array[:, 0] = preactivations
+    ones = np.ones_like(problem.input)
+    return replace(problem, parameters=first, input=ones, h_0=None, L=1)
+
+
+@holds_for(
+    promises=("autocast.accuracy",),
     dtypes=("float32",),
     inputs=("normal", "normal", "large", "tiny"),
     needs=("autocast",),
@@ -183,16 +186,22 @@ def test_tanh_of_what_is_large_is_one(case: Case, subject: Subject) -> list[Comp
 def test_autocast_stays_within_the_bounds_of_the_lower_dtype(
     case: Case, subject: Subject
 ) -> list[Comparison]:
-    """Under torch.autocast to bfloat16, a float32 module's results are as good as bfloat16's.
-
-    Promise: autocast.accuracy.
-    """
-    low = replace(case, dtype="bfloat16").problem()
-    high = replace(low, dtype="float32")  # the same numbers, which float32 holds exactly
+    """Under torch.autocast to bfloat16, a float32 module's results are as good as bfloat16's."""
+    low = subject.problem(replace(case, dtype="bfloat16"))
+    # The same numbers, which float32 holds exactly.
+    high = replace(low, dtype="float32", rounding=subject.rounding("float32"))
     module, leaves = subject.build(high), subject.leaves(high)
     device = torch.device(subject.device).type
-    with torch.no_grad(), torch.autocast(device, torch.bfloat16), blaming("the call"):
-        output, h_n = module(*leaves.values())
-    y, last = low.layout.to_steps(to_array(output)), low.layout.to_rows(to_array(h_n))
-    oracle = Oracle(low)
-    return compare_results(low, y, last, (oracle.output, oracle.h_n))
+    autocast = torch.autocast(device, torch.bfloat16)
+    with torch.no_grad(), autocast, subject.calling("the call under autocast"):
+        returned = module(*leaves.values())
+        if isinstance(returned, tuple):
+            returned = tuple(map(in_float32, returned))
+    results = subject.require_results(high, returned)
+    return compare_results(low, *subject.arrays(high, *results), Oracle(low).results)
+
+
+def in_float32(result: Any) -> Any:
+    """Bring a floating-point tensor, which autocast may have left in bfloat16, to float32."""
+    is_float = isinstance(result, torch.Tensor) and result.is_floating_point()
+    return result.float() if is_float else result

@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.correct import CORRECT
+from tests.subjects.correct import CORRECT
 
 SUBJECTS = ["torch.nn:RNN"] * 2 + ["tests.correct:without_onednn"] * 2
 SUBJECTS += [f"{subject.__module__}:{subject.__name__}" for subject in CORRECT]
@@ -24,7 +24,7 @@ def judge(subject: str) -> str:
     """One subject's line."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "found.json"
-        command = [sys.executable, "-m", "rnn_ref.cli", "verify", "--profile", "thorough"]
+        command = [sys.executable, "-m", "rnn_ref", "verify", "--profile", "thorough"]
         command += ["--subject", subject, "--json", str(file)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         found = json.loads(file.read_text(encoding="utf-8"))

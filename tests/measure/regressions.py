@@ -19,14 +19,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rnn_ref.accuracy import measure
-from rnn_ref.bounded import ROUNDING
-from rnn_ref.case import Case
-from rnn_ref.corpus import read_corpus
-from rnn_ref.record import Record
-from rnn_ref.regression import compare_records
-from rnn_ref.subject import Subject
-from tests.correct import Loop
+from rnn_ref.arithmetic.dtypes import ROUNDING
+from rnn_ref.cases.case import Case
+from rnn_ref.cases.corpus import read_corpus
+from rnn_ref.judging.subject import Subject
+from rnn_ref.recording.compare import compare_records
+from rnn_ref.recording.measure import measure
+from rnn_ref.recording.record import Record
+from tests.subjects.correct import Loop
 
 WAYS = {
     "2 threads": (2, True),

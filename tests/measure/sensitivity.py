@@ -19,13 +19,13 @@ import hypothesis
 import torch
 from torch import Tensor
 
-from rnn_ref.case import Case
-from rnn_ref.domain import STRUCTURES
+from rnn_ref.cases.case import Case
+from rnn_ref.cases.selection import STRUCTURES
+from rnn_ref.judging.subject import Subject
 from rnn_ref.parity import test_bounds
-from rnn_ref.plugin import PROFILES
+from rnn_ref.running.options import PROFILES
 from rnn_ref.strategies import cases
-from rnn_ref.subject import Subject
-from tests.correct import Loop
+from tests.subjects.correct import Loop
 
 Finds = Callable[[Case, Subject], bool]
 

@@ -18,11 +18,11 @@ import torch
 
 import rnn_ref
 from rnn_ref.bridge import parameters_of
-from rnn_ref.case import Case
-from rnn_ref.judge import compare_results
-from rnn_ref.oracle import Oracle
+from rnn_ref.cases.case import Case
+from rnn_ref.judging.comparison import compare_results
+from rnn_ref.judging.oracle import Oracle
+from rnn_ref.judging.subject import Subject
 from rnn_ref.strategies import cases
-from rnn_ref.subject import Subject
 
 SIZES = ((4, 2, 3, 5), (10, 1, 5, 8), (100, 32, 64, 128), (50, 8, 256, 256), (20, 128, 512, 512))
 

@@ -1,0 +1,1 @@
+"""Number systems: arrays that stand in for NumPy's own in the reference's operators."""

@@ -1,0 +1,88 @@
+"""The plainest arithmetic that a correct subject may use: a yardstick for accuracy.
+
+Every product and every addition is rounded by itself, a step's sum is one running sum from
+its first term to its last, and tanh is rounded once from float64's. Kernels that add up in
+blocks, or fuse products into sums, are as accurate or better. 16-bit products are added
+up in float32, and each sum of them is rounded to the dtype.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+
+from rnn_ref.arithmetic.array import NumberArray, Rule
+from rnn_ref.arithmetic.dtypes import ROUNDING, Floats, rounded
+
+
+class RoundedArray(NumberArray):
+    """An array of numbers of a dtype, to which it is rounded after every operation."""
+
+    def __init__(self, numbers: Any, dtype_name: str) -> None:
+        self.dtype_name = dtype_name
+        self.numbers: Floats = rounded(np.asarray(numbers, np.float64), dtype_name)
+        self.terms: Floats | None = None
+
+    def of(self, numbers: Any) -> Self:
+        """Round other numbers as these are."""
+        return type(self)(numbers, self.dtype_name)
+
+    @property
+    def lead(self) -> Floats:
+        return self.numbers
+
+    def rearrange(self, f: Rule) -> Self:
+        return self.of(f(self.numbers))
+
+    def join(self, f: Rule, others: Sequence[Self]) -> Self:
+        return self.of(f([x.numbers for x in others]))
+
+    def like(self, x: Any) -> Self:
+        return x if isinstance(x, type(self)) else self.of(x)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Floats:
+        return np.asarray(self.numbers, dtype)
+
+    def product(self, other: Self) -> Self:
+        """Multiply matrices, added up in the precision of sums."""
+        r = ROUNDING[self.dtype_name]
+        accumulate: Any = np.float32 if r.ua < r.u else self.dtype
+        a, b = self.numbers.astype(accumulate), other.numbers.astype(accumulate)
+        terms = a[..., :, None, :] * b.T
+        made = self.of(self.add_up(terms))
+        made.terms = terms if r.ua == r.u else None
+        return made
+
+    def plus(self, other: Self) -> Self:
+        """Add; a product that has just been made goes on with the sum so far."""
+        if other.terms is None:
+            return self.of(self.numbers + other.numbers)
+        so_far = np.broadcast_to(self.numbers, other.shape)[..., None]
+        return self.of(self.add_up(np.concatenate([so_far, other.terms], axis=-1)))
+
+    def add_up(self, terms: Floats) -> Floats:
+        """Sum along the last axis, from the first term to the last."""
+        return np.asarray(terms.cumsum(axis=-1)[..., -1])
+
+    def sum(self, axis: int) -> Self:  # noqa: ARG002 - it is 0
+        """Sum along the first axis, as a product with ones."""
+        total: Self = (self.of(np.ones((1, len(self)))) @ self)[0]
+        return total
+
+    @property
+    def stored(self) -> Self:
+        """Itself: its sums are rounded as they are made."""
+        return self
+
+
+RoundedArray.rules = {
+    np.add: lambda a, b: a.plus(b),
+    np.subtract: lambda a, b: a.of(a.numbers - b.numbers),
+    np.multiply: lambda a, b: a.of(a.numbers * b.numbers),
+    np.matmul: lambda a, b: a.product(b),
+    np.tanh: lambda a: a.of(np.tanh(a.numbers.astype(np.float64))),
+    np.maximum: lambda a, b: a.of(np.maximum(a.numbers, b.numbers)),
+    np.greater: lambda a, b: a.of(a.numbers > b.numbers),
+}

@@ -1,0 +1,114 @@
+"""Which cases a property is judged on: its domain, less what the subject lacks.
+
+A domain is a set of arguments of `strategies.cases`, each a sequence of values to draw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from rnn_ref.cases.case import CHOICES, LAYOUTS, SIZES, Case
+
+Domain = dict[str, Sequence[Any]]
+
+DEEP = (2, 2, 3, 4)
+STRUCTURES: dict[str, Domain] = {
+    "single": {"num_layers": (1,), "directions": (1,)},
+    "deep": {"num_layers": DEEP, "directions": (1,)},
+    "bidirectional": {"num_layers": (1,), "directions": (2,)},
+    "deep bidirectional": {"num_layers": DEEP, "directions": (2,)},
+}
+
+
+@dataclass(frozen=True)
+class Capability:
+    """What a subject may lack: in a few words, and the cases that remain without it."""
+
+    meaning: str
+    remaining: Domain = field(default_factory=dict)
+
+
+CAPABILITIES: dict[str, Capability] = {
+    "gradients": Capability("backward through the module"),
+    "double_backward": Capability("backward through backward"),
+    "packed": Capability("a packed sequence as input"),
+    "packing": Capability("the functions that pack sequences, beside torch's own"),
+    "cell": Capability("an RNNCell"),
+    "autocast": Capability("calls under torch.autocast"),
+    "dropout": Capability("dropout between layers"),
+    "pickle": Capability("copies of a module, by pickle, deepcopy and torch.save"),
+    "parametrized": Capability("weights under torch.nn.utils.parametrize and weight_norm"),
+    "meta": Capability("construction on the meta device"),
+    "placement": Capability("the options dtype and device of the constructor"),
+    "positional": Capability("the constructor's options by position"),
+    "tanh": Capability("tanh as nonlinearity", {"nonlinearities": ("relu",)}),
+    "relu": Capability("relu as nonlinearity", {"nonlinearities": ("tanh",)}),
+    "deep": Capability("two layers and more", {"num_layers": (1,)}),
+    "bidirectional": Capability("two directions", {"directions": (1,)}),
+    "bias": Capability("networks with biases", {"biases": (False,)}),
+    "no_bias": Capability("networks without biases", {"biases": (True,)}),
+    "batch_first": Capability("input as (N, T, I)", {"layouts": ("steps", "unbatched")}),
+    "unbatched": Capability("input without a batch axis", {"layouts": ("steps", "batch_first")}),
+    "h_0": Capability("an initial state", {"initial_states": (False,)}),
+}
+
+FIELDS = {
+    "dtypes": "dtype",
+    "nonlinearities": "nonlinearity",
+    "num_layers": "L",
+    "directions": "D",
+    "biases": "bias",
+    "layouts": "layout",
+    "initial_states": "h_0",
+    "weights": "weights",
+    "inputs": "input",
+    "losses": "loss",
+    "variants": "variant",
+}
+"""By argument of `strategies.cases`, the field of a case that it gives."""
+
+
+def require_domain(domain: Domain) -> None:
+    """Raise ValueError, in one sentence, for an unknown argument or a value that no case has."""
+    for argument, values in domain.items():
+        if argument not in FIELDS:
+            raise ValueError(f"cases: expected one of {', '.join(FIELDS)}, got {argument!r}")
+        if not values:
+            raise ValueError(f"{argument}: expected at least one value, got none")
+        for value in values:
+            require_value(argument, value)
+
+
+def require_value(argument: str, value: Any) -> None:
+    """Raise ValueError, in one sentence, for a value that no case has for an argument."""
+    name = FIELDS[argument]
+    if name in SIZES:
+        smallest, largest = SIZES[name]
+        if type(value) is not int or not smallest <= value <= largest:
+            raise ValueError(f"{argument}: expected {smallest} to {largest}, got {value!r}")
+    elif name in CHOICES or name == "layout":
+        choices = tuple(LAYOUTS) if name == "layout" else CHOICES[name]
+        if value not in choices:
+            raise ValueError(f"{argument}: expected one of {', '.join(choices)}, got {value!r}")
+    elif name != "variant" and type(value) is not bool:
+        raise ValueError(f"{argument}: expected true or false, got {value!r}")
+
+
+def restrict(domain: Domain, without: Iterable[str]) -> Domain:
+    """Leave out of a domain what needs some capabilities; a sequence may come out empty."""
+    domain = dict(domain)
+    for capability in without:
+        for name, remaining in CAPABILITIES[capability].remaining.items():
+            values = domain.get(name, remaining)
+            domain[name] = tuple(value for value in values if value in remaining)
+    return domain
+
+
+def outside(case: Case, domain: Domain) -> str:
+    """Name the first field of a case that is outside a domain; empty if it is inside."""
+    for argument, values in domain.items():
+        if getattr(case, FIELDS[argument]) not in values:
+            return FIELDS[argument]
+    return ""

@@ -1,0 +1,1 @@
+"""Judge a subject: run it, compare with the reference on bounds, and keep each failure as data."""

@@ -1,0 +1,120 @@
+"""Checks that several properties share: refusals, chance, notes on what was tried."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnn_ref.arithmetic.dtypes import Floats, Rounding
+from rnn_ref.bridge import parameters_of
+from rnn_ref.cases.problem import Problem
+from rnn_ref.judging.chance import as_far_as
+from rnn_ref.judging.comparison import PARAMETER, Comparison, counted, same_bits
+from rnn_ref.judging.failures import Fact, SubjectFault, raised, require
+from rnn_ref.judging.subject import Subject
+
+REFUSALS = (ValueError, TypeError, RuntimeError)
+"""The errors that torch.nn.RNN raises for misuse, by its documentation and its source."""
+
+LEVEL = 1e-14
+"""The probability of a false alarm of each test of chance."""
+
+
+def under(note: str, comparisons: Sequence[Comparison]) -> list[Comparison]:
+    """Add to the names of comparisons what was tried, such as `nan in input[0, 1]`."""
+    return [replace(comparison, name=f"{comparison.name}, {note}") for comparison in comparisons]
+
+
+def refuses(
+    subject: Subject,
+    what: str,
+    call: Callable[[], Any],
+    errors: Sequence[type[Exception]] = REFUSALS,
+) -> Comparison:
+    """Raise SubjectFault unless a call raises one of some errors."""
+    expected = "a " + " or ".join(error.__name__ for error in errors)
+    try:
+        with subject.calling(what):
+            call()
+    except SubjectFault as fault:
+        error = fault.__cause__
+        if fault.out_of_memory:
+            raise
+        if isinstance(error, tuple(errors)):
+            return counted(what, 1)
+        if not isinstance(error, Exception):
+            raise
+        described = raised(what, error)
+        got = f"{described.type}: {described.message} ({described.place})"
+        raise SubjectFault(Fact(what, got, expected)) from error
+    raise SubjectFault(Fact(what, "no error", expected))
+
+
+def same_facts(what: str, got: Mapping[str, object], expected: Mapping[str, object]) -> Comparison:
+    """Raise SubjectFault for the first fact, by name, that is not as expected; else count them."""
+    for name in {**expected, **got}:
+        require(f"{what} {name}", got.get(name, "nothing"), expected.get(name, "nothing"))
+    return counted(what, len(expected))
+
+
+def same_order(what: str, got: Sequence[str], expected: Sequence[str]) -> Comparison:
+    """Raise SubjectFault for the first place at which a list is another one; else count places."""
+    lists = [{str(i): entry for i, entry in enumerate(entries)} for entries in (got, expected)]
+    return same_facts(f"{what}, place", *lists)
+
+
+def same_parameters(
+    note: str, got: Mapping[str, Floats], expected: Mapping[str, Floats], rounding: Rounding
+) -> list[Comparison]:
+    """Judge whether parameters are equal to others, to the bit; `note` says whose or when."""
+    shapes = [{name: a.shape for name, a in arrays.items()} for arrays in (got, expected)]
+    same_facts(f"shapes of parameters {note}:", *shapes)
+    return [
+        same_bits(f"{name} {note}", PARAMETER[: a.ndim], got[name], a, rounding)
+        for name, a in expected.items()
+    ]
+
+
+def has_parameters(subject: Subject, module: Any, problem: Problem, note: str) -> list[Comparison]:
+    """Judge whether a module's parameters are a problem's, to the bit; `note` says when."""
+    with subject.calling(f"reading the parameters {note}"):
+        got = parameters_of(module)
+    return same_parameters(note, got, problem.parameters, problem.rounding)
+
+
+def by_chance(what: str, events: NDArray[np.bool_], p: float) -> Comparison:
+    """Raise SubjectFault if so many of the events, or so few, do not happen by chance.
+
+    Each must happen with probability p, independently of the others.
+    """
+    happened, n = int(events.sum()), events.size
+    chance = as_far_as(happened, n, p)
+    if chance < LEVEL:
+        expected = f"about {p * n:.0f} (a chance of {chance:.0e})"
+        raise SubjectFault(Fact(what, f"{happened} of {n}", expected))
+    return counted(what, n)
+
+
+def uniform(name: str, numbers: Floats, H: int) -> list[Comparison]:
+    """Raise SubjectFault unless numbers may be drawn from U(-1/sqrt(H), 1/sqrt(H)).
+
+    Judged by how many fall into each quarter of the range.
+    """
+    limit = 1 / math.sqrt(H)
+    largest = float(np.abs(numbers).max())
+    if not largest <= limit:
+        raise SubjectFault(
+            Fact(
+                f"the largest initial {name}", f"{largest:.9g}", f"at most 1/sqrt(H) = {limit:.9g}"
+            )
+        )
+    quarters = np.clip(np.floor((numbers + limit) / limit * 2), 0, 3)
+    return [
+        by_chance(f"initial {name} in quarter {q + 1} of its range", quarters == q, 0.25)
+        for q in range(4)
+    ]

@@ -1,0 +1,258 @@
+"""Failures as data, and the one place where sentences are made of them.
+
+A failure has a kind, what is wrong (comparisons over their bound, a fact that is not so,
+an exception with its place, or the end of the process), the case, and the command that
+replays it. Nothing is decided by reading the sentences.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import sysconfig
+import traceback
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from rnn_ref.judging.comparison import Comparison, Element
+
+
+class Kind(StrEnum):
+    """What kind of thing went wrong."""
+
+    NUMBERS = "numbers over their bound"
+    FACT = "a fact that is not so"
+    EXCEPTION = "an exception"
+    MEMORY = "out of memory"
+    ENDED = "the process ended"
+    HUNG = "the process hung"
+    NOTHING = "nothing was compared"
+    STALE = "a known deviation that is gone"
+    WORSE = "less accurate than the baseline"
+    OURS = "an error in rnn_ref itself"
+
+
+@dataclass(frozen=True)
+class Fact:
+    """Something that must be so of a subject: what it is about, what was got, what was expected."""
+
+    what: str
+    got: str
+    expected: str
+
+
+@dataclass(frozen=True)
+class Raised:
+    """An exception: what the subject was doing, the type, its first line, and the place.
+
+    `place` is the file and line where it was raised, the subject's own where there is one.
+    """
+
+    doing: str
+    type: str
+    message: str
+    place: str
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A property that does not hold.
+
+    `case` is a line, empty where there is none; `variant` which of the property's
+    variants was judged; `repeatable` is False where the same case gave other results
+    before; `how` says how a process ended.
+    """
+
+    kind: Kind
+    property: str
+    case: str
+    replay: str
+    variant: str = ""
+    comparisons: Sequence[Comparison] = ()
+    fact: Fact | None = None
+    raised: Raised | None = None
+    how: str = ""
+    place: str = ""
+    repeatable: bool = True
+
+    def __str__(self) -> str:
+        lines = [what_is_wrong(self)]
+        lines += [f"variant: {self.variant}"] if self.variant else []
+        lines += [] if self.repeatable else ["not repeatable: identical runs give other results"]
+        lines += [f"case: {self.case}"] if self.case else []
+        lines += [f"replay: {self.replay}"] if self.replay else []
+        return "\n".join(lines)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give it as numbers and text, for JSON; infinite numbers and NaN become text."""
+        return {**plain(asdict(self)), "text": str(self)}
+
+
+class CannotLoad(Exception):
+    """A subject, or its device, that is not there; the message is one sentence."""
+
+
+class SubjectFault(Exception):
+    """The subject raised, or something that must be so of it is not."""
+
+    def __init__(self, cause: Fact | Raised, *, out_of_memory: bool = False) -> None:
+        super().__init__(cause)
+        self.cause = cause
+        self.out_of_memory = out_of_memory
+
+    def __str__(self) -> str:
+        return sentence(self.cause)
+
+
+def require(what: str, got: object, expected: object) -> None:
+    """Raise SubjectFault unless two descriptions are equal."""
+    if got != expected:
+        raise SubjectFault(Fact(what, str(got), str(expected)))
+
+
+# Sentences.
+
+
+def what_is_wrong(failure: Failure) -> str:
+    """Say what is wrong, in one line or a few."""
+    if failure.kind == Kind.NUMBERS:
+        return about_comparisons(failure.comparisons)
+    cause = failure.fact or failure.raised
+    said = sentence(cause) if cause else failure.how
+    if failure.kind == Kind.OURS:
+        return f"error in rnn_ref itself, not in the subject: {said}\nplease report it"
+    if failure.kind == Kind.MEMORY:
+        return "the subject ran out of memory" + (f": {said}" if cause else "")
+    if failure.kind in (Kind.ENDED, Kind.HUNG):
+        where = f" ({failure.place})" if failure.place else ""
+        return f"the subject {said}{where}"
+    return said
+
+
+def sentence(cause: Fact | Raised) -> str:
+    """Say what was got and expected, or what was raised and where."""
+    if isinstance(cause, Fact):
+        return f"{cause.what}: got {cause.got}, expected {cause.expected}"
+    error = f"{cause.type}: {cause.message}" if cause.message else cause.type
+    return f"{cause.doing} raised {error} ({cause.place})"
+
+
+def about_comparisons(comparisons: Sequence[Comparison]) -> str:
+    """Say where the worst element of the first array over its bound is, and count the others.
+
+    Return an empty text where none is over its bound.
+    """
+    over = [comparison for comparison in comparisons if comparison.over]
+    if not over:
+        return ""
+    first = over[0]
+    counts = [f"{c.name}: {c.over} of {c.elements}" for c in over[:3]]
+    counts += [f"and {len(over) - 3} more arrays"] if len(over) > 3 else []
+    text = f"{first.name} at {named(first.worst)}:\n{about_element(first.worst)}"
+    return f"{text}\nover their bound: {', '.join(counts)}"
+
+
+def named(element: Element | None) -> str:
+    """Name an element's place, such as `step 3, row 0, direction reverse, unit 5`."""
+    if element is None:
+        return ""
+    words = [
+        f"{axis} {('forward', 'reverse')[i] if axis == 'direction' else i}"
+        for axis, i in zip(element.axes, element.index, strict=True)
+    ]
+    return ", ".join(words)
+
+
+def about_element(element: Element | None) -> str:
+    """Say an element's values, its error and its bound, with the digits that its dtype has."""
+    if element is None:
+        return ""
+    got, expected = (f"{x:.{element.digits}g}" for x in (element.got, element.expected))
+    if element.bound == 0:
+        return f"  got {got}, expected {expected}, which must be equal; off by {element.error:.2g}"
+    return (
+        f"  got {got}, expected {expected},\n"
+        f"  off by {element.error:.2g}, bound {element.bound:.2g}, ratio {element.ratio:.3g}"
+    )
+
+
+# Exceptions and their places.
+
+
+def raised(doing: str, error: BaseException) -> Raised:
+    """Describe an exception: its type, the first line of its message, and its place."""
+    lines = str(error).strip().splitlines()
+    frames = [(f.filename, f.lineno or 0) for f in traceback.extract_tb(error.__traceback__)]
+    return Raised(doing, type(error).__name__, lines[0][:300] if lines else "", place(frames))
+
+
+def folder_of(package: str) -> str:
+    """Find the folder of an installed package, without importing it."""
+    spec = find_spec(package)
+    return str(Path(spec.origin).parent) + os.sep if spec and spec.origin else "none"
+
+
+OURS, TORCH, NUMPY = map(folder_of, ("rnn_ref", "torch", "numpy"))
+WAYS = OURS + "ways.py"
+"""The subjects that this package ships: what is raised there is a subject's."""
+
+PYTHON = (sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), "<")
+"""Where Python's own files are; frames without a file begin with `<`."""
+
+
+def place(frames: Sequence[tuple[str, int]]) -> str:
+    """Name the file and line of the innermost frame that a person can mend.
+
+    That is the subject's own, if one is among the frames (outermost first), else torch's,
+    else the innermost.
+    """
+    theirs = [frame for frame in frames if is_theirs(frame[0])]
+    not_ours = [frame for frame in frames if not is_ours(frame[0])]
+    for choice in (theirs, not_ours, frames):
+        if choice:
+            file, line = choice[-1]
+            return f"{Path(file).name}:{line}"
+    return ""
+
+
+def is_ours(file: str) -> bool:
+    """Tell whether a file is this package's, and no subject."""
+    return file.startswith(OURS) and file != WAYS
+
+
+def is_theirs(file: str) -> bool:
+    """Tell whether a file is neither this package's, nor torch's or NumPy's, nor Python's own."""
+    in_python = file.startswith(PYTHON) and "site-packages" not in Path(file).parts
+    return not (is_ours(file) or in_python or file.startswith((TORCH, NUMPY)))
+
+
+def is_subjects(error: BaseException) -> bool:
+    """Tell whether an exception that passed through a property comes from its subject.
+
+    It does where code that is not ours was running, or where the subject's object lacked
+    an attribute. What NumPy raises in our own lines is ours.
+    """
+    if isinstance(error, AttributeError) and not is_made_here(error.obj):
+        return True
+    files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+    return any(is_theirs(file) or file.startswith(TORCH) for file in files)
+
+
+def is_made_here(value: object) -> bool:
+    """Tell whether an object's type is this package's or NumPy's."""
+    return type(value).__module__.partition(".")[0] in ("rnn_ref", "numpy")
+
+
+def plain(value: Any) -> Any:
+    """Bring dictionaries, sequences and numbers to what JSON has."""
+    if isinstance(value, dict):
+        return {name: plain(each) for name, each in value.items()}
+    if isinstance(value, Iterable) and not isinstance(value, str):
+        return [plain(each) for each in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value

@@ -1,0 +1,181 @@
+"""What a problem's results must be: the reference, run on `Bounded`.
+
+Two kinds of expectation. End to end: from the problem alone, with all rounding since
+its input. From the subject's own states: each step, and the gradients, given the states
+that the subject itself returned (backward error analysis: Higham, section 1.5); these
+bounds do not grow with T, and do not care whether the network is chaotic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from rnn_ref.arithmetic.bounded import Bounded
+from rnn_ref.arithmetic.dtypes import Floats
+from rnn_ref.cases.problem import Problem
+from rnn_ref.parameters import Network, read
+from rnn_ref.reference import (
+    ACTIVATIONS,
+    Array,
+    Weights,
+    backward,
+    directions,
+    final,
+    forward,
+    in_reading_order,
+    previous,
+    project,
+    step,
+)
+
+
+class Oracle:
+    """The reference's answers for one problem, each a stored `Bounded` array.
+
+    `masks` are those of a call with dropout, one for each layer but the last, (T, N, D*H).
+    """
+
+    def __init__(self, problem: Problem, masks: Sequence[Bounded] = ()) -> None:
+        self.problem = problem
+        self.masks = masks
+        self.rounding = problem.rounding
+        self.activation = ACTIVATIONS[problem.nonlinearity]
+
+    def known(self, array: Floats) -> Any:
+        """Take an array of the problem's, or of the subject's, as numbers known as they are read.
+
+        A number below `flush` may be read as zero.
+        """
+        size = np.abs(array)
+        flushed = np.where(size < self.rounding.flush, size, 0.0) if self.rounding.flush else None
+        return Bounded(array, flushed, rounding=self.rounding)
+
+    @cached_property
+    def parameters(self) -> dict[str, Any]:
+        """The parameters by torch's names."""
+        return {name: self.known(array) for name, array in self.problem.parameters.items()}
+
+    @cached_property
+    def network(self) -> Network:
+        """The parameters, read into layers and directions."""
+        return read(self.parameters)
+
+    @cached_property
+    def x(self) -> Any:
+        """The input, (T, N, I)."""
+        return self.known(self.problem.input)
+
+    @cached_property
+    def h_0(self) -> Any:
+        """The initial state, (L*D, N, H), zero if the problem gives none."""
+        p = self.problem
+        return self.known(np.zeros(p.h_n_shape) if p.h_0 is None else p.h_0)
+
+    @cached_property
+    def states(self) -> list[Any]:
+        """Every layer's states, (T, N, D*H), end to end."""
+        return forward(self.x, self.h_0, self.network.layers, self.activation, self.masks)
+
+    @property
+    def output(self) -> Any:
+        """The last layer's states."""
+        return self.states[-1]
+
+    @property
+    def h_n(self) -> Any:
+        """The final states, (L*D, N, H)."""
+        return final(self.states, self.problem.D)
+
+    @property
+    def results(self) -> tuple[Any, Any]:
+        """output and h_n."""
+        return self.output, self.h_n
+
+    def returned_or_bounded(self, visible: Sequence[Floats | None]) -> list[Any]:
+        """Take every layer's states as the subject showed them, else as they are end to end."""
+        return [self.states[l] if y is None else self.as_read(y) for l, y in enumerate(visible)]
+
+    def as_read(self, y: Floats) -> Any:
+        """Take the returned states, with the error that the next step may have seen.
+
+        They are the same, or, in a subject that computes in a wider dtype, not rounded yet.
+        The step's bound has room for that rounding, one more of a product of several, but
+        not for an underflow, of which a large weight makes many times the smallest number.
+        """
+        exactly = self.known(y)
+        r = self.rounding
+        small = np.abs(exactly.value) < r.smallest_normal
+        underflow = np.where(small, max(r.eta / 2, r.flush), 0.0)
+        return exactly if exactly.whole else Bounded(y, underflow, rounding=r)
+
+    def steps(self, states: Sequence[Any]) -> list[Any]:
+        """Take one step from the states before and below each, for every layer's states."""
+        stepped = []
+        for l, layer in enumerate(self.network.layers):
+            D, below, ys = len(layer), states[l - 1] if l > 0 else self.x, []
+            for d, (w, y) in enumerate(zip(layer, directions(states[l], D), strict=True)):
+                a = project(in_reading_order(below, d), w)
+                h = previous(y, self.h_0[l * D + d])
+                ys.append(in_reading_order(step(a, h, w.W_hh.T, self.activation), d))
+            both: Any = np.concatenate(ys, axis=2)
+            stepped.append(both.stored)
+        return stepped
+
+    def states_for_backward(self, states: Sequence[Any], stepped: Sequence[Any]) -> list[Any]:
+        """Take the states whose slopes a correct backward pass may have used.
+
+        A correct subject may take tanh's slope from the pre-activation in place of the
+        rounded state, so the last layer's states have the error of their own step. relu
+        rounds nothing: in a dtype that sums are accumulated in, a state above 0 has the
+        slope 1, and one of 0 the slope 0 if its step can't have come to more: a subject
+        that computes in a wider dtype may store as 0 what it found to be above it. The
+        states below are hidden, and only known end to end: others than those of the layers
+        run one by one may lead to the same output to the bit, and give other gradients.
+        """
+        output, last = states[-1], stepped[-1]
+        if self.problem.nonlinearity == "tanh" or self.rounding.ua != self.rounding.u:
+            error = last.error
+        else:
+            decided = (output.value > 0) & np.isfinite(last.error)
+            error = np.where(decided, output.error, last.error)
+        whole = output.whole and not error.any()
+        return [
+            *self.states[:-1],
+            Bounded(output.value, error, rounding=self.rounding, whole=whole),
+        ]
+
+    def gradients(self, states: Sequence[Any] | None = None) -> dict[str, Any]:
+        """Compute gradients by name, through the given states, else through those of `states`."""
+        p, take = self.problem, self.for_sums_over_time
+        dy = np.zeros(p.output_shape) if p.grad_output is None else p.grad_output
+        dh_n = np.zeros(p.h_n_shape) if p.grad_h_n is None else p.grad_h_n
+        dx, dh_0, dlayers = backward(
+            take(self.known(dy)),
+            take(self.known(dh_n)),
+            take(self.x),
+            take(self.h_0),
+            [[Weights(*map(take, w)) for w in layer] for layer in self.network.layers],
+            [take(y) for y in (self.states if states is None else states)],
+            self.activation,
+            [take(mask) for mask in self.masks],
+        )
+        by_name = self.network.named(dlayers) | {"input": dx}
+        if p.h_0 is not None:
+            by_name["h_0"] = dh_0
+        return {name: gradient.stored for name, gradient in by_name.items()}
+
+    def for_sums_over_time(self, a: Array) -> Array:
+        """Take the same numbers, whose sums are rounded as those of gradients are.
+
+        In 16-bit dtypes some implementations add up a weight's gradient over time in the
+        dtype itself, so every addition may round to it.
+        """
+        r = self.rounding
+        if a is None or r.ua == r.u:
+            return a
+        return Bounded(a.value, a.error, rounding=replace(r, ua=r.u), whole=a.whole)

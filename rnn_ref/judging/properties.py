@@ -1,0 +1,118 @@
+"""Declare a property: a claim about a case and a subject, and all that a run must know of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from rnn_ref.cases.selection import CAPABILITIES, STRUCTURES, Domain, require_domain
+
+if TYPE_CHECKING:
+    from rnn_ref.cases.case import Case
+    from rnn_ref.judging.comparison import Comparison
+    from rnn_ref.judging.subject import Subject
+
+    Claim = Callable[[Case, Subject], Sequence[Comparison]]
+    Test = Callable[..., None]
+
+ANY_NUMBER = 10**9
+
+
+@dataclass(frozen=True)
+class Property:
+    """A claim, and what a run must know of it.
+
+    `name` is its test's, `group` the row that it stands in, `promises` the clauses of the
+    documentation that it holds, `needs` the capabilities without which it says nothing;
+    `domains` has the cases by structure ("" if it has but one), `variants` the names of
+    what it tries in turn; at most `at_most` examples are drawn. Without the set-up property
+    no other is judged; the baseline's compares with a record.
+    """
+
+    name: str
+    claim: Callable[..., Any]
+    group: str
+    promises: Sequence[str] = ()
+    needs: Sequence[str] = ()
+    domains: dict[str, Domain] | None = None
+    variants: Sequence[str] = ()
+    at_most: int = ANY_NUMBER
+    setup: bool = False
+    baseline: bool = False
+
+    def domain(self, structure: str) -> Domain:
+        """Return the cases of a structure, variants included."""
+        domain = (self.domains or {"": {}})[structure]
+        return {**domain, "variants": tuple(self.variants) or ("",)}
+
+
+def holds_for(
+    *,
+    group: str,
+    promises: Sequence[str],
+    needs: Sequence[str] = (),
+    structures: bool = False,
+    variants: Sequence[str] = (),
+    at_most: int = ANY_NUMBER,
+    setup: bool = False,
+    **domain: Sequence[Any],
+) -> Callable[[Claim], Test]:
+    """Turn a claim about a case and a subject into a test over many drawn cases.
+
+    `domain` narrows the cases, as `strategies.cases` takes it; with `structures` the test
+    is made four times, for single, deep, bidirectional and deep bidirectional networks; the
+    claim finds the variant to try in `case.variant`. The other arguments are those of
+    Property. Raises ValueError for a domain that no case is in, or an unknown capability.
+    """
+    domains = {name: domain | STRUCTURES[name] for name in STRUCTURES} if structures else {}
+    for values in domains.values() if structures else [domain]:
+        require_domain(values)
+    if unknown := set(needs) - CAPABILITIES.keys():
+        raise ValueError(f"needs: expected capabilities, got {', '.join(sorted(unknown))}")
+
+    def decorate(claim: Claim) -> Test:
+        declared = Property(
+            claim.__name__, claim, group, promises, needs, domains or {"": domain}, variants,
+            at_most, setup,
+        )  # fmt: skip
+
+        def by_structure(rnn_judge: Any, structure: str) -> None:
+            rnn_judge(declared, structure)
+
+        def at_once(rnn_judge: Any) -> None:
+            rnn_judge(declared, "")
+
+        test: Test = at_once
+        if structures:
+            test = pytest.mark.parametrize("structure", STRUCTURES)(by_structure)
+        return as_test(test, claim, declared)
+
+    return decorate
+
+
+def no_worse_than_the_baseline(*, group: str) -> Callable[[Test], Test]:
+    """Turn a claim about accuracy into a test that compares with a record made before."""
+
+    def decorate(claim: Test) -> Test:
+        def test(rnn_baseline: Any) -> None:
+            rnn_baseline()
+
+        return as_test(test, claim, Property(claim.__name__, claim, group, baseline=True))
+
+    return decorate
+
+
+def as_test(test: Test, claim: Callable[..., Any], declared: Property) -> Test:
+    """Give a test the name of its claim, and the property that it judges."""
+    test.__name__, test.__doc__, test.__module__ = claim.__name__, claim.__doc__, claim.__module__
+    test.rnn_property = declared  # type: ignore[attr-defined]
+    return test
+
+
+def in_group(group: str) -> Callable[..., Callable[[Claim], Test]]:
+    """Return `holds_for` for the properties of one group."""
+    return partial(holds_for, group=group)

@@ -1,0 +1,18 @@
+"""The command lines that repeat what was judged or recorded."""
+
+from __future__ import annotations
+
+import shlex
+
+DEFAULT_SUBJECT = "torch.nn:RNN"
+"""The subject that is judged unless another is named."""
+
+DEFAULT_CELL = "torch.nn:RNNCell"
+"""The cell that is judged with it."""
+
+
+def command(*words: str, subject: str, device: str) -> str:
+    """Write a command line of `rnn-ref` for a subject on a device."""
+    options = [] if subject == DEFAULT_SUBJECT else ["--subject", subject]
+    options += [] if device == "cpu" else ["--device", device]
+    return shlex.join(["rnn-ref", words[0], *options, *words[1:]])

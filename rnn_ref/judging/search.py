@@ -1,0 +1,275 @@
+"""Judge one property: search its cases for one that fails, shrink it, count what was compared."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import hypothesis
+from hypothesis import Phase
+
+from rnn_ref.cases.case import Case
+from rnn_ref.cases.selection import Domain, outside, restrict
+from rnn_ref.judging.comparison import Comparison
+from rnn_ref.judging.deviations import Deviation
+from rnn_ref.judging.failures import (
+    Failure,
+    Kind,
+    Raised,
+    SubjectFault,
+    is_subjects,
+    raised,
+)
+from rnn_ref.judging.properties import Property
+from rnn_ref.judging.replay import DEFAULT_CELL, DEFAULT_SUBJECT, command
+from rnn_ref.judging.subject import Subject
+from rnn_ref.strategies import cases
+
+
+class Violation(Exception):
+    """Ends the judgement of a case for which a property does not hold."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure)
+        self.failure = failure
+
+
+@dataclass
+class Outcome:
+    """How a property ended: what was compared, and the failure, if there is one.
+
+    `worst` is the worst error in units of its bound, `drawn` how often each regime was
+    drawn; `known` lists the known deviations, `not_judged` says why nothing was judged.
+    """
+
+    examples: int = 0
+    elements: int = 0
+    open: int = 0
+    worst: float = 0.0
+    drawn: dict[str, dict[str, int]] = field(default_factory=lambda: {"weights": {}, "input": {}})
+    failure: Failure | None = None
+    known: list[str] = field(default_factory=list)
+    not_judged: str = ""
+
+    def add(self, case: Case, comparisons: Sequence[Comparison]) -> None:
+        """Count an example."""
+        self.examples += 1
+        for name, counts in self.drawn.items():
+            regime = getattr(case, name)
+            counts[regime] = counts.get(regime, 0) + 1
+        for comparison in comparisons:
+            self.elements += comparison.elements
+            self.open += comparison.open
+            self.worst = max(self.worst, comparison.ratio)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give it as numbers and text, for a report to carry."""
+        failure = self.failure.as_dict() if self.failure else None
+        return {**asdict(replace(self, failure=None)), "failure": failure}
+
+
+@dataclass(frozen=True)
+class Judge:
+    """How the properties of one run are judged: the subject, and what is drawn for it.
+
+    `omitted` and `groups` choose properties by name and by group (empty: all);
+    `around` is entered for each case, and puts back what a case may change.
+    """
+
+    subject: Subject
+    dtypes: Sequence[str]
+    examples: int
+    seed: int = 0
+    without: frozenset[str] = frozenset()
+    case: Case | None = None
+    deviations: Sequence[Deviation] = ()
+    groups: frozenset[str] = frozenset()
+    omitted: frozenset[str] = frozenset()
+    around: Callable[[], AbstractContextManager[Any]] = nullcontext
+
+    def judge(self, declared: Property, structure: str = "") -> Outcome:
+        """Judge a property on the cases of a structure, or on the one that is given."""
+        domain = restrict(declared.domain(structure), self.without)
+        dtypes = domain.get("dtypes", self.dtypes)
+        domain["dtypes"] = tuple(dtype for dtype in self.dtypes if dtype in dtypes)
+        outcome = Outcome(not_judged=self.passed_over(declared, domain))
+        if outcome.not_judged:
+            return outcome
+        try:
+            if self.case is None:
+                self.search(declared, domain, outcome)
+            else:
+                for case in variants_of(self.case, declared):
+                    self.judge_case(declared, case, outcome)
+        except Violation as violation:
+            outcome.failure = violation.failure
+        if not (outcome.failure or outcome.known) and outcome.elements == outcome.open:
+            self.nothing_compared(declared, outcome)
+        return outcome
+
+    def passed_over(self, declared: Property, domain: Domain) -> str:
+        """Say why a property can't be judged in this run; return an empty text if it can."""
+        if declared.name in self.omitted:
+            return f"--omit {declared.name}"
+        if self.groups and declared.group not in self.groups:
+            return "--group leaves it out"
+        if not domain["dtypes"]:
+            return f"not defined for {', '.join(self.dtypes)}"
+        lacking = sorted(self.without.intersection(declared.needs))
+        if lacking or not all(domain.values()):
+            return f"--without {', '.join(lacking or sorted(self.without))}"
+        if self.case is not None:
+            fields = {outside(case, domain) for case in variants_of(self.case, declared)}
+            return f"the case has another {fields.pop()}" if "" not in fields else ""
+        return ""
+
+    def nothing_compared(self, declared: Property, outcome: Outcome) -> None:
+        """End a property in which no element was compared: that is not a success."""
+        how = (
+            f"nothing was compared: {outcome.examples} examples, {outcome.elements} elements,"
+            " all left open"
+        )
+        if self.case is not None:
+            outcome.not_judged = "nothing to compare in this case"
+        else:
+            outcome.failure = Failure(Kind.NOTHING, declared.name, "", "", how=how)
+
+    def search(self, declared: Property, domain: Domain, outcome: Outcome) -> None:
+        """Draw cases that are not known to deviate; raise Violation for one that fails."""
+        known = self.known(declared, domain)
+        outcome.known = [str(deviation) for deviation in known]
+        if all(deviation.where for deviation in known):
+            self.draw(declared, domain, known, outcome)
+
+    def known(self, declared: Property, domain: Domain) -> list[Deviation]:
+        """List the known deviations in a domain, each replayed; raise Violation if one is gone."""
+        known = []
+        for deviation in self.deviations:
+            if not deviation.names(declared.name, declared.group):
+                continue
+            if not set(self.dtypes).intersection(deviation.where.get("dtype", self.dtypes)):
+                continue
+            for case in deviation.cases:
+                whole = list(variants_of(case, declared))
+                anywhere = domain | {"dtypes": (case.dtype,)}
+                if all(outside(each, anywhere) for each in whole):
+                    continue
+                if not any(self.fails(declared, each) for each in whole):
+                    raise Violation(self.stale(declared, deviation, case))
+                if deviation not in known:
+                    known.append(deviation)
+        return known
+
+    def fails(self, declared: Property, case: Case) -> bool:
+        """Tell whether a property fails for a case."""
+        try:
+            self.judge_case(declared, case, Outcome())
+        except Violation:
+            return True
+        return False
+
+    def stale(self, declared: Property, deviation: Deviation, case: Case) -> Failure:
+        """Make the failure of an entry of the ledger whose case holds."""
+        how = (
+            f"this known deviation no longer occurs: {deviation.why}\n"
+            "the property holds for its case; remove the case, or the entry, from the ledger"
+        )
+        return Failure(Kind.STALE, declared.name, str(case), self.replay(declared, case), how=how)
+
+    def draw(
+        self,
+        declared: Property,
+        domain: Domain,
+        known: Sequence[Deviation],
+        outcome: Outcome,
+    ) -> None:
+        """Let Hypothesis search for a case that fails, and shrink it; raise Violation for it."""
+
+        def is_unknown(case: Case) -> bool:
+            return not any(deviation.covers(case) for deviation in known)
+
+        failures: list[Failure] = []
+
+        @hypothesis.seed(self.seed ^ zlib.crc32(declared.name.encode()))
+        @hypothesis.settings(
+            max_examples=min(self.examples, declared.at_most),
+            phases=[Phase.generate, Phase.target, Phase.shrink],
+            deadline=None,
+            database=None,
+            derandomize=False,
+            report_multiple_bugs=False,
+            print_blob=False,
+            # A subject may be slow, and a ledger may leave few cases: neither is a fault.
+            suppress_health_check=list(hypothesis.HealthCheck),
+        )
+        @hypothesis.given(cases(**domain).filter(is_unknown))
+        def holds(case: Case) -> None:
+            try:
+                ratio = self.judge_case(declared, case, outcome)
+            except Violation as violation:
+                failures.append(violation.failure)
+                raise
+            if ratio > 0:  # else a search uphill spends its examples on copies of the simplest
+                hypothesis.target(ratio)
+
+        try:
+            holds()
+        except hypothesis.errors.Flaky as flaky:
+            raise Violation(replace(failures[-1], repeatable=False)) from flaky
+
+    def judge_case(self, declared: Property, case: Case, outcome: Outcome) -> float:
+        """Return the worst ratio of a property on a case; raise Violation if it fails."""
+        failure = Failure(
+            Kind.NUMBERS, declared.name, str(case), self.replay(declared, case), case.variant
+        )
+        watch = self.subject.watch
+        if watch is not None:
+            names = ("property", "case", "replay", "variant")
+            watch.note({name: getattr(failure, name) for name in names})
+        try:
+            with self.around():
+                comparisons = declared.claim(case, self.subject)
+        except Exception as error:
+            failure = because_of(failure, error)
+            if watch is not None and (failure.kind == Kind.MEMORY or watch.memory_is_spent()):
+                watch.give_up(replace(failure, kind=Kind.MEMORY).as_dict())
+            raise Violation(failure) from error
+        outcome.add(case, comparisons)
+        over = tuple(comparison for comparison in comparisons if comparison.over)
+        if over:
+            raise Violation(replace(failure, comparisons=over))
+        return max((comparison.ratio for comparison in comparisons), default=0.0)
+
+    def replay(self, declared: Property, case: Case) -> str:
+        """Write the command that judges a property on a case again."""
+        subject = self.subject
+        own = DEFAULT_CELL if subject.name == DEFAULT_SUBJECT else ""
+        options = ["--cell", subject.cell_name] if subject.cell_name not in ("", own) else []
+        options += ["--subnormals", "flushed"] if subject.flushes else []
+        words = ["verify", *options, "-k", declared.name, "--case", str(case)]
+        return command(*words, subject=subject.name, device=subject.device)
+
+
+def variants_of(case: Case, declared: Property) -> Iterator[Case]:
+    """Go through the variants of a property that a case stands for: its own, or all of them."""
+    if case.variant or not declared.variants:
+        yield case
+        return
+    for variant in declared.variants:
+        yield replace(case, variant=variant)
+
+
+def because_of(failure: Failure, error: Exception) -> Failure:
+    """Complete a failure with the exception that a claim ended with."""
+    if isinstance(error, SubjectFault):
+        if isinstance(error.cause, Raised):
+            kind = Kind.MEMORY if error.out_of_memory else Kind.EXCEPTION
+            return replace(failure, kind=kind, raised=error.cause)
+        return replace(failure, kind=Kind.FACT, fact=error.cause)
+    if isinstance(error, MemoryError):
+        return replace(failure, kind=Kind.MEMORY, raised=raised("judging the result", error))
+    kind = Kind.EXCEPTION if is_subjects(error) else Kind.OURS
+    return replace(failure, kind=kind, raised=raised("judging the subject", error))

@@ -1,0 +1,341 @@
+"""What is judged: a callable with nn.RNN's signature, loaded by name and run on problems."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn, Protocol
+
+import numpy as np
+import torch
+
+from rnn_ref.arithmetic.dtypes import ROUNDING, Floats, Rounding
+from rnn_ref.bridge import TORCH_DTYPES, set_parameters, to_array, to_tensor
+from rnn_ref.cases.case import Case
+from rnn_ref.cases.problem import Problem
+from rnn_ref.judging.failures import CannotLoad, Fact, SubjectFault, raised, require
+from rnn_ref.judging.replay import DEFAULT_CELL, DEFAULT_SUBJECT
+
+
+class Watch(Protocol):
+    """What watches the calls of a subject: it ends the process when one takes too long."""
+
+    @property
+    def apart(self) -> bool:
+        """Whether the process was started to run properties, and is replaced when it ends."""
+
+    def call(self) -> AbstractContextManager[None]:
+        """Watch a call."""
+
+    def note(self, facts: dict[str, Any]) -> None:
+        """Note what is about to be judged, for the one who finds the process dead."""
+
+    def memory_is_spent(self) -> bool:
+        """Tell whether the process has hardly any memory left."""
+
+    def give_up(self, facts: dict[str, Any]) -> NoReturn:
+        """End the process, and leave facts about why."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a subject returned: `output` (T, N, D*H), `h_n` (L*D, N, H), gradients by name.
+
+    The layouts are undone. `gradients` holds "input", "h_0" if one was given, and the
+    parameters by name; it is empty for a run without gradients.
+    """
+
+    output: Floats
+    h_n: Floats
+    gradients: dict[str, Floats]
+
+    @property
+    def results(self) -> tuple[Floats, Floats]:
+        """output and h_n."""
+        return self.output, self.h_n
+
+
+DEFAULTS = {
+    "num_layers": 1,
+    "nonlinearity": "tanh",
+    "bias": True,
+    "batch_first": False,
+    "dropout": 0.0,
+    "bidirectional": False,
+}
+"""nn.RNN's options and their defaults, in the order of its signature."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A factory of modules with nn.RNN's constructor signature and calling convention.
+
+    `cell` is one like nn.RNNCell, `packing` has the functions of torch.nn.utils.rnn by
+    their names, if there are such; with `flushes` it may take subnormal numbers for zero.
+    """
+
+    name: str
+    factory: Callable[..., torch.nn.Module]
+    device: str = "cpu"
+    cell_name: str = ""
+    cell: Callable[..., torch.nn.Module] | None = None
+    packing: Any = None
+    flushes: bool = False
+    watch: Watch | None = None
+
+    @property
+    def lacks(self) -> frozenset[str]:
+        """The capabilities that a module does not come with, by name."""
+        return frozenset(name for name in ("cell", "packing") if getattr(self, name) is None)
+
+    def rounding(self, dtype: str) -> Rounding:
+        """Return the rounding model that the subject is judged by."""
+        return ROUNDING[dtype].flushing if self.flushes else ROUNDING[dtype]
+
+    def problem(self, case: Case) -> Problem:
+        """Make the arrays of a case, with the subject's rounding model."""
+        return case.problem(self.rounding(case.dtype))
+
+    @contextmanager
+    def calling(self, doing: str) -> Iterator[None]:
+        """Turn whatever the subject raises meanwhile into a SubjectFault that says what and where.
+
+        pytest's skip and exit, which are no Exceptions, count too. A KeyboardInterrupt is
+        a person's, unless the process was started to run properties.
+        """
+        try:
+            if self.watch is None:
+                yield
+            else:
+                with self.watch.call():
+                    yield
+        except SubjectFault:
+            raise
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt) and not (self.watch and self.watch.apart):
+                raise
+            out_of_memory = isinstance(error, MemoryError | torch.OutOfMemoryError)
+            raise SubjectFault(raised(doing, error), out_of_memory=out_of_memory) from error
+
+    def build(
+        self, problem: Problem, *, positional: bool = False, dropout: float = 0.0
+    ) -> torch.nn.Module:
+        """Make a module with the problem's options and weights, and a probability of dropout.
+
+        Only options that differ from nn.RNN's defaults are passed, so that a subject
+        need not know those that it does not have.
+        """
+        I, H, options = problem.input.shape[2], problem.H, options_of(problem)
+        options["dropout"] = dropout
+        with self.calling("constructing the module"):
+            if positional:
+                module = self.factory(I, H, *options.values())
+            else:
+                differing = {
+                    name: value for name, value in options.items() if value != DEFAULTS[name]
+                }
+                module = self.factory(I, H, **differing)
+            module = module.to(device=self.device, dtype=TORCH_DTYPES[problem.dtype])
+        with self.calling("setting the parameters"):
+            set_parameters(module, problem.parameters)
+        return module
+
+    def make_cell(self, *arguments: Any, **options: Any) -> torch.nn.Module:
+        """Make a cell; raise ValueError if the subject has none."""
+        if self.cell is None:
+            raise ValueError(f"{self.name} has no cell")
+        with self.calling("constructing the cell"):
+            return self.cell(*arguments, **options)
+
+    def run(
+        self, problem: Problem, module: torch.nn.Module | None = None, *, gradients: bool = False
+    ) -> Run:
+        """Call the module, a fresh one unless given, on copies of the problem's arrays."""
+        module = self.build(problem) if module is None else module
+        leaves = self.leaves(problem, gradients=gradients)
+        with torch.set_grad_enabled(gradients):
+            output, h_n = self.forward(problem, module, leaves)
+        by_name: dict[str, Floats] = {}
+        if gradients:
+            with self.calling("zero_grad"):
+                module.zero_grad()
+            self.backward(problem, output, h_n)
+            by_name = self.gradients(problem, module, leaves)
+        return Run(*self.arrays(problem, output, h_n), by_name)
+
+    def forward(
+        self, problem: Problem, module: torch.nn.Module, leaves: dict[str, torch.Tensor]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Call the module with an input and, if there is one, an h_0; check the results' form."""
+        with self.calling("the call"):
+            returned = module(*leaves.values())
+        return self.require_results(problem, returned)
+
+    def arrays(
+        self, problem: Problem, output: torch.Tensor, h_n: torch.Tensor
+    ) -> tuple[Floats, Floats]:
+        """Read output (T, N, D*H) and h_n (L*D, N, H), their layout undone."""
+        with self.calling("reading output and h_n"):
+            y, last = to_array(output), to_array(h_n)
+        return problem.layout.to_steps(y), problem.layout.to_rows(last)
+
+    def leaves(self, problem: Problem, *, gradients: bool = False) -> dict[str, torch.Tensor]:
+        """Copy the arguments of a call, in the problem's layout, to the subject's device."""
+        arrays = {"input": problem.layout.from_steps(problem.input)}
+        if problem.h_0 is not None:
+            arrays["h_0"] = problem.layout.from_rows(problem.h_0)
+        return {
+            name: to_tensor(array, problem.dtype, self.device).requires_grad_(gradients)
+            for name, array in arrays.items()
+        }
+
+    def backward(
+        self,
+        problem: Problem,
+        output: torch.Tensor,
+        h_n: torch.Tensor,
+        *,
+        retain_graph: bool = False,
+        arrange: Callable[[torch.Tensor], torch.Tensor] = lambda gradient: gradient,
+    ) -> None:
+        """Go backward from the problem's loss; `arrange` puts upstream gradients into memory."""
+        layout, upstream = problem.layout, []
+        if problem.grad_output is not None:
+            upstream.append((output, layout.from_steps(problem.grad_output)))
+        if problem.grad_h_n is not None:
+            upstream.append((h_n, layout.from_rows(problem.grad_h_n)))
+        results = [result for result, _ in upstream]
+        gradients = [
+            arrange(to_tensor(gradient, problem.dtype, self.device)) for _, gradient in upstream
+        ]
+        with self.calling("backward"):
+            torch.autograd.backward(results, gradients, retain_graph=retain_graph)
+
+    def gradients(
+        self, problem: Problem, module: torch.nn.Module, leaves: dict[str, torch.Tensor]
+    ) -> dict[str, Floats]:
+        """Read the gradients that have been gathered, by name; an absent one counts as zero."""
+        with self.calling("reading named_parameters"):
+            tensors = leaves | dict(module.named_parameters())
+        by_name = {}
+        for name in (*leaves, *problem.parameters):
+            if name not in tensors:
+                raise SubjectFault(Fact("named_parameters", f"no {name}", name))
+            tensor = tensors[name]
+            with self.calling(f"reading the gradient of {name}"):
+                grad = tensor.grad
+                by_name[name] = np.zeros(tensor.shape) if grad is None else to_array(grad)
+        by_name["input"] = problem.layout.to_steps(by_name["input"])
+        if "h_0" in by_name:
+            by_name["h_0"] = problem.layout.to_rows(by_name["h_0"])
+        return by_name
+
+    def visible_states(self, problem: Problem, run: Run) -> list[Floats | None]:
+        """List every layer's states, (T, N, D*H), where they can be observed; None elsewhere.
+
+        The layers below the last do not show theirs. But where the layers, each run as a
+        network of its own on the states of the one below, lead to the run's output to the
+        bit, a correct subject's last layer may as well have read those states: then they
+        stand for the hidden ones. A subject that runs a stack in another way than its
+        layers does not show them.
+        """
+        states: list[Floats] = []
+        for l in range(problem.L - 1):
+            below = states[-1] if states else problem.input
+            states.append(self.run(problem.layer(l, below)).output)
+        if states:
+            last = self.run(problem.layer(problem.L - 1, states[-1])).output
+            if not np.array_equal(last, run.output, equal_nan=True):
+                return [*[None] * len(states), run.output]
+        return [*states, run.output]
+
+    def require_results(self, problem: Problem, returned: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        """Raise SubjectFault unless a result is two tensors of the documented form."""
+        if not (isinstance(returned, tuple) and len(returned) == 2):
+            expected = "a tuple (output, h_n)"
+            raise SubjectFault(Fact("the result of the call", described(returned), expected))
+        layout = problem.layout
+        shapes = {
+            "output": layout.from_steps(np.empty(problem.output_shape)).shape,
+            "h_n": layout.from_rows(np.empty(problem.h_n_shape)).shape,
+        }
+        for (name, shape), tensor in zip(shapes.items(), returned, strict=True):
+            if not isinstance(tensor, torch.Tensor):
+                raise SubjectFault(Fact(name, described(tensor), "a tensor"))
+            require(f"shape of {name}", tuple(tensor.shape), shape)
+            require(f"dtype of {name}", tensor.dtype, TORCH_DTYPES[problem.dtype])
+            require(f"device of {name}", tensor.device.type, torch.device(self.device).type)
+        return returned
+
+
+def options_of(problem: Problem) -> dict[str, Any]:
+    """Return the options with which nn.RNN makes the problem's network."""
+    return DEFAULTS | {
+        "num_layers": problem.L,
+        "nonlinearity": problem.nonlinearity,
+        "bias": problem.bias,
+        "batch_first": problem.layout.batch_first,
+        "bidirectional": problem.D == 2,
+    }
+
+
+def described(value: Any) -> str:
+    """Name a value's type, and its length if it is a tuple, as a message does."""
+    if isinstance(value, tuple):
+        return f"a tuple of {len(value)}"
+    return f"a {type(value).__module__}.{type(value).__qualname__}".replace("builtins.", "")
+
+
+def load(
+    name: str,
+    device: str = "cpu",
+    cell: str | None = None,
+    *,
+    flushes: bool = False,
+    watch: Watch | None = None,
+) -> Subject:
+    """Load MODULE:CALLABLE, and its cell, found on the path or in the working directory.
+
+    torch.nn.RNN's cell is torch.nn.RNNCell; others have none unless one is named. Raises
+    CannotLoad, in one sentence, for a subject or a device that is not there.
+    """
+    if cell is None and name == DEFAULT_SUBJECT:
+        cell = DEFAULT_CELL
+    factory = load_callable("subject", name)
+    cell_factory = None if cell is None else load_callable("cell", cell)
+    try:
+        torch.zeros(1, device=device).cpu()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise CannotLoad(f"device {device!r} is not available: {first_line(error)}") from error
+    packing = torch.nn.utils.rnn if name == DEFAULT_SUBJECT else None
+    return Subject(name, factory, device, cell or "", cell_factory, packing, flushes, watch)
+
+
+def load_callable(what: str, name: str) -> Any:
+    """Import what MODULE:CALLABLE names; raise CannotLoad, in one sentence, if it can't be."""
+    module_name, colon, attribute = name.partition(":")
+    if not (module_name and colon and attribute):
+        raise CannotLoad(f"{what}: expected MODULE:CALLABLE, got {name!r}")
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        value: Any = importlib.import_module(module_name)
+    except (Exception, SystemExit) as error:
+        raise CannotLoad(f"{what}: importing {module_name} raised {first_line(error)}") from error
+    for part in attribute.split("."):
+        if not hasattr(value, part):
+            raise CannotLoad(f"{what}: module {module_name} has no {attribute!r}")
+        value = getattr(value, part)
+    if not callable(value):
+        raise CannotLoad(f"{what}: expected a callable, {name} is {described(value)}")
+    return value
+
+
+def first_line(error: BaseException) -> str:
+    """Say an exception in one line: its type and the first line of its message."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

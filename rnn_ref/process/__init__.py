@@ -1,0 +1,1 @@
+"""What surrounds a subject: the process that it runs in, its settings, the machine."""

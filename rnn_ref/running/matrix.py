@@ -1,0 +1,107 @@
+"""Ways of running nn.RNN by groups of properties: `rnn-ref matrix`."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rnn_ref.running.rows import ratio
+from rnn_ref.ways import WAYS, Way
+
+GROUPS = (
+    "setup", "bounds", "results", "laws", "gradients", "packed", "packing", "cell", "dropout",
+    "memory", "values", "errors", "state", "process",
+)  # fmt: skip
+"""The columns of the table."""
+
+
+class Judged(NamedTuple):
+    """A way, and the result of a run of the properties, as `verify --json` writes it."""
+
+    name: str
+    way: Way
+    result: dict[str, Any] | None
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """The properties that were judged."""
+        return self.result["properties"] if self.result else []
+
+
+def judge_ways(names: Sequence[str], profile: str) -> Iterator[Judged]:
+    """Judge the properties in each way, one after another."""
+    for name in names:
+        way = WAYS[name]
+        if way.missing:
+            yield Judged(name, way, None)
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "result.json"
+            command = [*verify_command(way, profile), "--json", str(file)]
+            subprocess.run(command, capture_output=True, check=False)
+            result = json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+        yield Judged(name, way, result)
+
+
+def verify_command(way: Way, profile: str) -> list[str]:
+    """Write the command that judges one way."""
+    command = [sys.executable, "-W", "ignore", "-m", "rnn_ref", "verify"]
+    command += ["--profile", profile, "--subject", way.subject]
+    command += ["--timeout", "200"]  # some compile what they are called with
+    options = {
+        "--without": way.without,
+        "--dtype": way.dtypes,
+        "--group": way.groups,
+        "--omit": way.omitted,
+    }
+    for option, values in options.items():
+        for value in values:
+            command += [option, value]
+    return command
+
+
+def cell(judged: Judged, group: str) -> str:
+    """Write the worst of a group's verdicts: FAILS, known, or the worst ratio; - for none."""
+    if judged.result is None:
+        return "crash"
+    rows = [row for row in judged.rows if row["group"] == group]
+    verdicts = {row["verdict"] for row in rows}
+    for verdict in ("FAILS", "known"):
+        if verdict in verdicts:
+            return verdict
+    return ratio(max(row["worst"] or 0.0 for row in rows)) if "holds" in verdicts else "-"
+
+
+def lines(judged: Sequence[Judged]) -> Iterator[str]:
+    """Write the table, what is known or fails, and why what is not judged is not."""
+    yield " " * 20 + "".join(group.rjust(10) for group in GROUPS)
+    for each in judged:
+        if each.way.missing:
+            yield f"{each.name:22} not installed: {', '.join(each.way.missing)}"
+            continue
+        yield each.name.ljust(20) + "".join(cell(each, group).rjust(10) for group in GROUPS)
+    yield ""
+    for each in judged:
+        verdicts = {
+            f"{each.name}: {row['verdict']}: {row['message'].splitlines()[0]}"
+            for row in each.rows
+            if row["verdict"] in ("FAILS", "known")
+        }
+        yield from sorted(verdicts)
+        yield from reasons(each)
+
+
+def reasons(judged: Judged) -> Iterator[str]:
+    """Write what is not judged of a way, and why."""
+    name, way = judged.name, judged.way
+    if way.groups:
+        yield f"{name}: judged in {', '.join(way.groups)} alone: {way.because}"
+    reasons = {**way.without, **way.omitted}
+    if reasons:
+        listed = ", ".join(f"{what} ({reason})" for what, reason in reasons.items())
+        yield f"{name}: not judged: {listed}"

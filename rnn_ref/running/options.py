@@ -1,0 +1,111 @@
+"""The options of a run: `rnn-ref verify` has them, and pytest with the prefix --rnn-.
+
+Imports neither torch nor Hypothesis: the plugin is loaded in every pytest run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rnn_ref.arithmetic.dtypes import ROUNDING
+from rnn_ref.cases.selection import CAPABILITIES
+from rnn_ref.judging.replay import DEFAULT_CELL, DEFAULT_SUBJECT
+
+PROFILES = {"smoke": 3, "quick": 50, "default": 200, "thorough": 2000}
+"""Examples of each property, by profile."""
+
+DTYPES = ("float32", "float64")
+"""The dtypes that are judged unless others are named."""
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "subject": {
+        "metavar": "MODULE:CALLABLE",
+        "default": DEFAULT_SUBJECT,
+        "help": f"judge this callable with nn.RNN's signature (default: {DEFAULT_SUBJECT})",
+    },
+    "cell": {
+        "metavar": "MODULE:CALLABLE",
+        "help": "judge this cell too, a callable with nn.RNNCell's signature (default:"
+        f" {DEFAULT_CELL} with {DEFAULT_SUBJECT}, none with others)",
+    },
+    "dtype": {
+        "action": "append",
+        "choices": tuple(ROUNDING),
+        "help": "judge this dtype; may be given more than once (default: float32 and float64)",
+    },
+    "device": {"default": "cpu", "help": "run on this device (default: cpu)"},
+    "profile": {
+        "choices": tuple(PROFILES),
+        "default": "default",
+        "help": "how many examples of each property: "
+        + ", ".join(f"{name} {examples}" for name, examples in PROFILES.items()),
+    },
+    "seed": {"type": int, "help": "repeat the run that printed this seed (default: a new one)"},
+    "without": {
+        "action": "append",
+        "choices": tuple(CAPABILITIES),
+        "default": [],
+        "metavar": "CAPABILITY",
+        "help": "do not judge what needs this capability; may be given more than once; one of "
+        + "; ".join(f"{name} ({each.meaning})" for name, each in CAPABILITIES.items()),
+    },
+    "group": {
+        "action": "append",
+        "default": [],
+        "metavar": "GROUP",
+        "help": "judge this group of properties only; may be given more than once",
+    },
+    "omit": {
+        "action": "append",
+        "default": [],
+        "metavar": "PROPERTY",
+        "help": "do not judge this property, by its whole name; may be given more than once",
+    },
+    "case": {"metavar": "LINE", "help": "judge this one case, as a failure's message prints it"},
+    "baseline": {
+        "metavar": "FILE",
+        "help": "be no less accurate than this record, which `rnn-ref record FILE` made",
+    },
+    "deviations": {
+        "metavar": "FILE",
+        "help": "known deviations of your subject, a TOML file like"
+        " rnn_ref/judging/deviations.toml",
+    },
+    "subnormals": {
+        "choices": ("kept", "flushed"),
+        "default": "kept",
+        "help": "flushed: allow flush-to-zero, subnormal numbers taken for zero (default: kept)",
+    },
+    "timeout": {
+        "type": float,
+        "default": 20.0,
+        "metavar": "SECONDS",
+        "help": "end a process in which a call of the subject takes longer, and 10 times as long"
+        " as any before it (default: 20)",
+    },
+    "json": {"metavar": "FILE", "help": "write the result, with the environment, to FILE"},
+}
+"""How each option is declared, as argparse and pytest take it."""
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What is run: the subject, on what, how much of it, and from which seed."""
+
+    subject: str
+    device: str
+    dtypes: Sequence[str]
+    profile: str
+    seed: int
+    without: Sequence[str]
+    subnormals: str = "kept"
+    case: str | None = None
+    groups: Sequence[str] = ()
+    omitted: Sequence[str] = ()
+
+    def __str__(self) -> str:
+        what = f"{self.profile} profile" if self.case is None else f"case {self.case}"
+        on = f"{self.subject} on {self.device}, {' '.join(self.dtypes)}"
+        return f"judging {on}; {what}; --seed {self.seed}"

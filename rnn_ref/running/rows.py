@@ -1,0 +1,144 @@
+"""What a run says in the end: a row a property, a table of them, one line; or the same as JSON."""
+
+from __future__ import annotations
+
+import math
+import re
+import textwrap
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from typing import Any
+
+from rnn_ref.judging.replay import DEFAULT_SUBJECT
+from rnn_ref.running.options import RunOptions
+
+
+@dataclass
+class Row:
+    """One property: what was compared, the worst error in units of its bound, the verdict.
+
+    `verdict` is "holds", "FAILS", "known" (a known deviation) or "not judged", `message`
+    the failure's text or the reason why it was not judged, `failure` the failure as data,
+    `drawn` how often each regime was drawn, `group` the property's.
+    """
+
+    name: str
+    verdict: str
+    group: str = ""
+    message: str = ""
+    examples: int = 0
+    elements: int = 0
+    open: int = 0
+    worst: float = 0.0
+    drawn: dict[str, dict[str, int]] = field(default_factory=dict)
+    failure: dict[str, Any] | None = None
+
+    @property
+    def claim(self) -> str:
+        """The property's name as words, such as `every step obeys the recurrence, deep`."""
+        words = self.name.removeprefix("test_").replace("_", " ")
+        words = re.sub(r"\b(h) ([n0])\b|\b(batch) (first)\b", r"\1\3_\2\4", words)
+        return words.replace("[", ", ").removesuffix("]")
+
+
+def row_of(entry: dict[str, Any], outcome: str, text: str) -> Row:
+    """Make a row of what a property's report carries, pytest's outcome, and pytest's text.
+
+    The text stands for a failure that the property does not know of, as one in a fixture.
+    """
+    known, failure = entry.get("known", []), entry.get("failure")
+    numbers = {name: entry[name] for name in COUNTS if name in entry}
+    verdict, message = "holds", ""
+    if outcome == "failed":
+        verdict, message = "FAILS", failure["text"] if failure else text
+    elif known:
+        verdict, message = "known", "known deviation: " + "; ".join(known)
+    elif outcome == "skipped":
+        verdict, message = "not judged", entry.get("not_judged", "") or text
+    return Row(entry["name"], verdict, entry["group"], message, **numbers, failure=failure)
+
+
+COUNTS = ("examples", "elements", "open", "worst", "drawn")
+"""The numbers of a row that a property's report carries."""
+
+
+def ratio(worst: float) -> str:
+    """Write a ratio in at most 7 characters, never rounded across 1, where the verdict turns."""
+    if worst >= 1000:
+        return f"{worst:.0e}"
+    hundredths = math.floor(worst * 100) if worst <= 1 else math.ceil(worst * 100)
+    return f"{hundredths / 100:.2f}"
+
+
+def table(rows: Sequence[Row], width: int) -> list[str]:
+    """Write the rows as lines of at most `width` characters (72 at least)."""
+    numbers = "{:>8} {:>11} {:>8}  {:<10}"
+    claim = max(30, min(width, 120) - 42)
+    lines = [
+        "claim".ljust(claim) + " " + numbers.format("examples", "elements", "error /", "verdict")
+    ]
+    lines += [" " * claim + " " + numbers.format("", "", "bound", "")]
+    for row in rows:
+        first, *others = textwrap.wrap(row.claim, claim, subsequent_indent="  ")
+        judged = row.elements > row.open
+        cells = numbers.format(
+            f"{row.examples:,}" if row.examples else "-",
+            f"{row.elements - row.open:,}" if judged else "-",
+            ratio(row.worst) if judged else "-",
+            row.verdict,
+        )
+        lines += [f"{first.ljust(claim)} {cells}".rstrip(), *others]
+    return [line.rstrip() for line in lines]
+
+
+def conforms(rows: Sequence[Row]) -> bool:
+    """Tell whether no property fails, and some hold."""
+    verdicts = {row.verdict for row in rows}
+    return "FAILS" not in verdicts and bool(verdicts & {"holds", "known"})
+
+
+def closing_line(run: RunOptions, rows: Sequence[Row], seconds: float, torch: str) -> str:
+    """Say the verdict in one line: `torch 2.13.0, cpu, float32: conforms. 32 properties...`."""
+    subject = "" if run.subject == DEFAULT_SUBJECT else f"{run.subject}, "
+    judged = [row for row in rows if row.verdict != "not judged"]
+    failing = [row for row in judged if row.verdict == "FAILS"]
+    verdict = "conforms"
+    if not judged:
+        verdict = "nothing was judged"
+    elif failing:
+        verdict = f"does not conform, {len(failing)} of {len(judged)} failed"
+    worst = max((row.worst for row in judged), default=0.0)
+    known = sum(row.verdict == "known" for row in rows)
+    counts = [
+        plural(len(judged), "property", "properties"),
+        f"{len(rows) - len(judged)} not judged" if len(rows) > len(judged) else "",
+        plural(known, "known deviation", "known deviations") if known else "",
+        f"{sum(row.examples for row in judged):,} examples",
+        f"worst error {ratio(worst)} of its bound",
+        f"{seconds:.0f} s",
+    ]
+    on = f"{subject}torch {torch}, {run.device}, {' '.join(run.dtypes)}"
+    return f"{on}: {verdict}. {', '.join(filter(None, counts))}"
+
+
+def plural(number: int, one: str, many: str) -> str:
+    """Write a number and its noun."""
+    return f"{number} {one if number == 1 else many}"
+
+
+def as_json(
+    run: RunOptions, rows: Sequence[Row], seconds: float, environment: dict[str, Any]
+) -> dict[str, Any]:
+    """Give what the table and the line say, for a program; an infinite `worst` is null."""
+    return {
+        "schema": 1,
+        "conforms": conforms(rows),
+        "summary": closing_line(run, rows, seconds, environment["torch"]),
+        "run": asdict(run),
+        "environment": {**environment, "hypothesis": version("hypothesis")},
+        "seconds": round(seconds, 1),
+        "properties": [
+            asdict(row) | {"worst": row.worst if math.isfinite(row.worst) else None} for row in rows
+        ],
+    }

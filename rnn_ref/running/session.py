@@ -1,0 +1,241 @@
+"""One pytest run: from its options to the subject, the judge and the processes' folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from rnn_ref.cases.case import Case
+from rnn_ref.judging.failures import CannotLoad
+from rnn_ref.process.environment import THREADS, environment
+from rnn_ref.process.guard import ALONE, Guard, RunFolder, limited_memory
+from rnn_ref.recording.record import UnusableFile, require_no_record
+from rnn_ref.running.options import DTYPES, PROFILES, RunOptions
+
+if TYPE_CHECKING:
+    from rnn_ref.judging.deviations import Deviation
+    from rnn_ref.judging.properties import Property
+    from rnn_ref.judging.search import Judge, Outcome
+    from rnn_ref.recording.record import Record
+
+LOADING = "loading"
+"""The place of a process that loads the subject, as its guard notes it."""
+
+STOP, REFUSED, JUDGING, ENVIRONMENT, FINISHED = (
+    "stop", "refused", "judging", "environment", "finished",
+)  # fmt: skip
+"""The names under which the processes of a run leave texts for one another."""
+
+REPORTED = "rnn_ref"
+"""The name under which a test's report carries how a property ended."""
+
+HANDED = ("rnn_seed", "rnn_folder")
+"""The options that a run chooses for itself, and its workers must have too."""
+
+
+def worker_input(config: pytest.Config) -> dict[str, Any]:
+    """Return what a worker of pytest-xdist got from its controller; nothing elsewhere."""
+    values: dict[str, Any] = getattr(config, "workerinput", {})
+    return values
+
+
+def property_of(item: pytest.Item) -> Property | None:
+    """Return the property that a test judges, if it is one of the suite's."""
+    declared: Property | None = getattr(getattr(item, "function", None), "rnn_property", None)
+    return declared
+
+
+def report_entry(item: pytest.Item, declared: Property) -> dict[str, Any]:
+    """Make what a property's report carries from the start: its name, group and part."""
+    name = item.nodeid.partition("::")[2]
+    return {"name": name, "group": declared.group, "setup": declared.setup}
+
+
+class Session:
+    """What the properties of one pytest run are judged with."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+
+    def option(self, name: str) -> Any:
+        """Return the value of --rnn-{name}."""
+        return self.config.getoption(f"rnn_{name}")
+
+    @property
+    def is_worker(self) -> bool:
+        """Whether this process is a worker of pytest-xdist."""
+        return bool(worker_input(self.config))
+
+    @cached_property
+    def folder(self) -> RunFolder:
+        """The folder through which the processes of this run tell one another what they do."""
+        existing = self.option("folder")
+        path = Path(existing or tempfile.mkdtemp(prefix="rnn_ref-"))
+        if existing is None:
+            self.config.add_cleanup(partial(shutil.rmtree, path, ignore_errors=True))
+        return RunFolder(path)
+
+    @cached_property
+    def guard(self) -> Guard | None:
+        """What watches the subject in this process, if another one reads what it notes."""
+        if self.option("folder") is None:
+            return None
+        process = worker_input(self.config).get("workerid", ALONE)
+        return Guard(self.folder.path, process, self.option("timeout"))
+
+    @contextmanager
+    def inside(self, place: str, entry: dict[str, Any]) -> Iterator[None]:
+        """Note where this process is, and limit its memory there."""
+        if self.guard is None:
+            yield
+            return
+        limit = limited_memory() if self.option("device") == "cpu" else nullcontext()
+        with self.guard.inside(place, {"entry": entry}), limit:
+            yield
+
+    @cached_property
+    def case(self) -> Case | None:
+        """The one case to judge, if one is given; a UsageError if its line is no case."""
+        line = self.option("case")
+        try:
+            return None if line is None else Case.parse(line)
+        except ValueError as error:
+            raise pytest.UsageError(str(error)) from error
+
+    @cached_property
+    def options(self) -> RunOptions:
+        """What is run, as the options say."""
+        dtypes = tuple(dict.fromkeys(self.option("dtype") or DTYPES))
+        return RunOptions(
+            subject=self.option("subject"),
+            device=self.option("device"),
+            dtypes=(self.case.dtype,) if self.case else dtypes,
+            profile=self.option("profile"),
+            seed=self.option("seed"),
+            without=sorted(set(self.option("without"))),
+            subnormals=self.option("subnormals"),
+            case=str(self.case) if self.case else None,
+            groups=sorted(set(self.option("group"))),
+            omitted=sorted(set(self.option("omit"))),
+        )
+
+    @cached_property
+    def judge(self) -> Judge:
+        """The subject, loaded, and what is drawn for it; a UsageError if that can't be."""
+        for name, value in THREADS.items():
+            os.environ.setdefault(name, value)
+        from rnn_ref.judging.search import Judge
+        from rnn_ref.judging.subject import load
+        from rnn_ref.process.settings import restoring_settings
+
+        options, groups = self.options, self.groups
+        require_known("group", options.groups, list(dict.fromkeys(groups.values())))
+        require_known("omit", options.omitted, list(groups))
+        try:
+            with self.inside(LOADING, {}):
+                subject = load(
+                    options.subject, options.device, self.option("cell"),
+                    flushes=options.subnormals == "flushed", watch=self.guard,
+                )  # fmt: skip
+        except CannotLoad as error:
+            raise pytest.UsageError(str(error)) from error
+        return Judge(
+            subject=subject,
+            dtypes=options.dtypes,
+            examples=PROFILES[options.profile],
+            seed=options.seed,
+            without=frozenset(options.without) | subject.lacks,
+            case=self.case,
+            deviations=self.deviations,
+            groups=frozenset(options.groups),
+            omitted=frozenset(options.omitted),
+            around=restoring_settings,
+        )
+
+    @cached_property
+    def groups(self) -> dict[str, str]:
+        """The group of each property, by name."""
+        from rnn_ref.parity import properties
+
+        return {name: declared.group for name, declared in properties().items()}
+
+    @cached_property
+    def deviations(self) -> list[Deviation]:
+        """The known deviations that apply to this run; a UsageError for an unusable ledger."""
+        import torch
+
+        from rnn_ref.judging.deviations import BUILT_IN, Unreadable, read_ledger
+        from rnn_ref.process.environment import processor_flags
+
+        ledger, flags = self.option("deviations"), processor_flags()
+        files = [BUILT_IN] if ledger is None else [BUILT_IN, Path(ledger)]
+        try:
+            entries = [entry for file in files for entry in read_ledger(file, self.groups)]
+        except Unreadable as error:
+            raise pytest.UsageError(f"deviations: {error}") from error
+        subject, device = self.options.subject, self.options.device
+        return [e for e in entries if e.applies(subject, device, torch.__version__, flags)]
+
+    @cached_property
+    def baseline(self) -> Record | None:
+        """The record to compare with, if one is given; a UsageError if it can't be."""
+        from rnn_ref.recording.baseline import read_baseline
+
+        file = self.option("baseline")
+        try:
+            return None if file is None else read_baseline(file, self.option("dtype") or ())
+        except UnusableFile as error:
+            raise pytest.UsageError(f"baseline: {error}") from error
+
+    def judge_accuracy(self) -> Outcome:
+        """Judge the subject's accuracy by the baseline."""
+        from rnn_ref.recording.baseline import judge_accuracy
+
+        return judge_accuracy(self.judge, self.baseline)
+
+    def prepare(self, items: list[pytest.Item]) -> None:
+        """Put the set-up property first, and load the subject, if any property is to run."""
+        declared = {item: property_of(item) for item in items}
+        compares = [item for item, p in declared.items() if p is not None and p.baseline]
+        if self.option("baseline") is None:
+            items[:] = [item for item in items if item not in compares]
+        elif not compares:
+            raise pytest.UsageError("baseline: its property is not selected (see -k)")
+        properties = [item for item in items if declared[item] is not None]
+        if not properties:
+            return
+        items.sort(key=lambda item: not getattr(declared[item], "setup", False))
+        require_writable(self.option("json"))
+        self.judge  # noqa: B018 - loads the subject now, for what can't be loaded ends the run
+        self.baseline  # noqa: B018 - the same
+        self.folder.post(ENVIRONMENT, json.dumps(environment(self.options.device)))
+        self.folder.post(JUDGING, str(self.options))
+
+
+def require_known(option: str, values: Sequence[str], known: Sequence[str]) -> None:
+    """Raise a UsageError, in one sentence, for a value that is not among the known ones."""
+    for value in values:
+        if value not in known:
+            expected = ", ".join(known) if len(known) < 20 else "the whole name of a property"
+            raise pytest.UsageError(f"{option}: expected {expected}, got {value!r}")
+
+
+def require_writable(file: str | None) -> None:
+    """Raise a UsageError if the JSON file that is to be written can't be."""
+    try:
+        if file is not None:
+            require_no_record(file)
+            Path(file).open("a").close()
+    except UnusableFile as error:
+        raise pytest.UsageError(f"json: {error}") from error
+    except OSError as error:
+        raise pytest.UsageError(f"json: {file!r} can't be written: {error.strerror}") from error

@@ -1,0 +1,92 @@
+"""`rnn-ref verify`: run pytest on the properties in a process of its own."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from rnn_ref.process.environment import THREADS
+from rnn_ref.process.guard import RunFolder, death
+from rnn_ref.recording.record import UnusableFile
+from rnn_ref.running.options import OPTIONS
+from rnn_ref.running.session import FINISHED
+from rnn_ref.running.workers import failure_of
+
+PARITY = Path(__file__).parent.parent / "parity"
+
+EXIT_STATUS: dict[int, int] = {
+    pytest.ExitCode.INTERRUPTED: 130,
+    pytest.ExitCode.USAGE_ERROR: 2,
+    pytest.ExitCode.NO_TESTS_COLLECTED: 2,
+}
+"""pytest's exit statuses, and what they are here where that differs."""
+
+
+def verify(options: argparse.Namespace, to_pytest: Sequence[str]) -> int:
+    """Run pytest on the properties; return the exit status of `rnn-ref verify`."""
+    number = processes(options.n)
+    with tempfile.TemporaryDirectory() as scratch:
+        command = [*pytest_command(options, number), f"--rnn-folder={scratch}", *to_pytest]
+        try:
+            status = subprocess.call(command, env=environment(scratch, number))
+        except KeyboardInterrupt:
+            status = pytest.ExitCode.INTERRUPTED
+        folder = RunFolder(Path(scratch))
+        died = death(folder.path)
+        if died and not folder.read_post(FINISHED):
+            print(f"\nrnn-ref: {failure_of(died)}", file=sys.stderr)
+            return 1
+    if status == pytest.ExitCode.NO_TESTS_COLLECTED:
+        which = "" if options.k is None else f" with -k {options.k!r}"
+        print(f"rnn-ref: nothing was judged: the options leave no property{which}", file=sys.stderr)
+    if status < 0:
+        print(f"rnn-ref: the subject ended the run by signal {-status}", file=sys.stderr)
+        return 1
+    return EXIT_STATUS.get(status, status)
+
+
+def pytest_command(options: argparse.Namespace, number: int) -> list[str]:
+    """Write the command that runs pytest with the options, and a configuration of its own."""
+    command = [sys.executable, "-m", "pytest", str(PARITY), "-c", str(PARITY / "pytest.ini")]
+    command += ["-p", "rnn_ref.plugin", "-p", "no:cacheprovider", "-qq", "-rN"]
+    for name in OPTIONS:
+        value = getattr(options, name)
+        values = value if isinstance(value, list) else [value]
+        command += [f"--rnn-{name}={each}" for each in values if each is not None]
+    if options.x:
+        command.append("-x")
+    if options.k is not None:
+        command += ["-k", options.k]
+    if number:
+        command += [f"-n{number}", "--maxschedchunk=1", "--max-worker-restart=1000"]
+    return command
+
+
+def environment(scratch: str, number: int) -> dict[str, str]:
+    """Make the environment of the run's processes; the caller's own comes first."""
+    ours = {**THREADS, "HYPOTHESIS_STORAGE_DIRECTORY": scratch}
+    if number > 1:
+        ours["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // number))
+    theirs = dict(os.environ)
+    theirs.pop("PYTEST_ADDOPTS", None)  # meant for the caller's own tests
+    return ours | theirs
+
+
+def processes(number: int | None) -> int:
+    """Choose in how many processes the properties run; raise UnusableFile if they can't."""
+    installed = importlib.util.find_spec("xdist") is not None
+    if number and not installed:
+        raise UnusableFile("-n: pytest-xdist is not installed (it comes with rnn_ref[isolated])")
+    if number is None:
+        number = int(installed)
+    if number < 0:
+        raise UnusableFile(f"-n: expected 0 or more processes, got {number}")
+    return number

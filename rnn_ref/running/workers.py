@@ -1,0 +1,104 @@
+"""The processes of pytest-xdist in which properties run, as the controller sees them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from rnn_ref.judging.failures import Failure, Kind, Raised, place
+from rnn_ref.process.guard import Death, How, death
+from rnn_ref.running.reporting import Reporting
+from rnn_ref.running.session import HANDED, LOADING, REFUSED, REPORTED, STOP
+
+PATIENCE = 60.0
+"""How many seconds may be lost to processes that died before the rest is not judged."""
+
+
+class Workers:
+    """Handle the start, the messages and the deaths of workers in the xdist controller."""
+
+    def __init__(self, reporting: Reporting) -> None:
+        self.reporting = reporting
+        self.session = reporting.session
+        self.config = reporting.config
+        self.deaths: dict[str, Death] = {}
+        self.lost = 0.0
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionstart(self) -> None:
+        """Give the workers a folder, and leave them out of a brief run's output."""
+        distributed: Any = self.config.pluginmanager.get_plugin("dsession")
+        if not (distributed and self.config.getoption("numprocesses")):
+            return
+        self.config.option.rnn_folder = str(self.session.folder.path)
+        if self.config.option.verbose < -1:
+            distributed.terminal = None
+            self.config.pluginmanager.unregister(name="terminaldistreporter")
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """Give a worker what was not on the command line."""
+        node.workerinput |= {name: getattr(self.config.option, name) for name in HANDED}
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
+        """Say what a worker has to say, now that it is ready or can't be."""
+        if refused := self.session.folder.read_post(REFUSED):
+            raise pytest.UsageError(refused)
+        self.reporting.order = ids
+        self.reporting.announce()
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any, error: object | None) -> None:
+        """Read what a worker that died was doing."""
+        died = death(self.session.folder.path, node.gateway.id) if error else None
+        if died is None:
+            return
+        if died.place == LOADING:
+            subject = self.config.option.rnn_subject
+            raise pytest.UsageError(f"subject: while {subject} was loaded, {failure_of(died)}")
+        self.deaths[died.place] = died
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_handlecrashitem(self, crashitem: str, report: pytest.TestReport) -> None:
+        """Report a crashed worker as a failure of the property it was running."""
+        died = self.deaths.pop(crashitem, None)
+        if died is None:
+            return
+        failure = failure_of(died)
+        file, _, name = crashitem.partition("::")
+        report.when, report.longrepr, report.location = "call", str(failure), (file, None, name)
+        entry = {**died.facts["entry"], "failure": failure.as_dict()}
+        report.user_properties.append((REPORTED, entry))
+        self.lost += cost(died)
+        if self.lost >= PATIENCE:
+            self.session.folder.post(STOP, "the subject has ended too many processes")
+        failures = 1 + self.reporting.failures
+        if failures == self.config.getoption("maxfail"):
+            distributed: Any = self.config.pluginmanager.get_plugin("dsession")
+            distributed.shouldstop = f"stopping after {failures} failures"
+
+
+def failure_of(died: Death) -> Failure:
+    """Make a failure of a process that died while it judged a property."""
+    facts = died.facts
+    how = "ended the process without any output (os._exit, or killed)"
+    if died.how == How.HUNG:
+        how = f"did not come back within {died.seconds:g} s"
+    elif died.signal:
+        how = f"ended the process: {died.signal}"
+    kinds = {How.HUNG: Kind.HUNG, How.MEMORY: Kind.MEMORY, How.ENDED: Kind.ENDED}
+    names = ("property", "case", "replay", "variant")
+    return Failure(
+        kinds[died.how],
+        **{name: facts.get(name, "") for name in names},
+        raised=Raised(**facts["raised"]) if facts.get("raised") else None,
+        how=how,
+        place=place(died.frames),
+    )
+
+
+def cost(died: Death) -> float:
+    """Estimate the seconds lost with a process: its wait, its 4 GiB, or the new one's start."""
+    return {How.HUNG: died.seconds, How.MEMORY: 10.0, How.ENDED: 5.0}[died.how]
