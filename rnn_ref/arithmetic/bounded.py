@@ -87,11 +87,11 @@ class Bounded(NumberArray):
         if self.whole and magnitude.max(initial=0.0) * r.u <= 1:
             return Bounded(self.value, rounding=r, whole=True)
         stores = 3 * r.u if r.ua < r.u else 0.0  # of two partial sums, then of their sum
-        rounded = (gamma(k, r.ua) + gamma(k, CHECK) + stores) * magnitude
+        rounded = scaled(gamma(k, r.ua) + gamma(k, CHECK) + stores, magnitude)
         # Sums of zeros are exact; but float64's own products may underflow to a 0 here.
         products = magnitude > 0 if r.eta > ROUNDING["float64"].eta else 1.0
         error = (self.error + rounded + k * r.underflow * products) * (1 + gamma(k + 8, CHECK))
-        fits = magnitude * (1 + gamma(k, r.ua) + stores) <= r.largest
+        fits = scaled(1 + gamma(k, r.ua) + stores, magnitude) <= r.largest
         value, error = np.where(fits, self.value, 0.0), np.where(fits, error, np.inf)
         return Bounded(value, error, rounding=r, whole=False)
 
@@ -139,6 +139,13 @@ class Bounded(NumberArray):
 
     def __repr__(self) -> str:
         return f"Bounded({self.value!r}, error={self.stored.error!r})"
+
+
+def scaled(factor: float, magnitude: Float64s) -> Float64s:
+    """Multiply magnitudes by a factor, which may be infinite: 0 stays 0."""
+    if factor < np.inf:
+        return factor * magnitude
+    return np.where(magnitude > 0, np.inf, 0.0)
 
 
 # The rules: what each operation does to values and bounds.

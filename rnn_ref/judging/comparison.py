@@ -44,7 +44,7 @@ class Comparison:
     """The verdict on one array: how many elements, open and over their bound, and the worst.
 
     `ratio` is the largest of the elements that are not open; `worst` is that element
-    where it is over its bound, else None.
+    where it is over its bound, else None. `note` says what was tried.
     """
 
     name: str
@@ -53,6 +53,7 @@ class Comparison:
     over: int = 0
     ratio: float = 0.0
     worst: Element | None = None
+    note: str = ""
 
 
 def compare(

@@ -14,7 +14,7 @@ from rnn_ref.arithmetic.dtypes import Floats, Rounding
 from rnn_ref.bridge import parameters_of
 from rnn_ref.cases.problem import Problem
 from rnn_ref.judging.chance import as_far_as
-from rnn_ref.judging.comparison import PARAMETER, Comparison, counted, same_bits
+from rnn_ref.judging.comparison import INPUT, PARAMETER, ROWS, Comparison, counted, same_bits
 from rnn_ref.judging.failures import Fact, SubjectFault, raised, require
 from rnn_ref.judging.subject import Subject
 
@@ -26,8 +26,8 @@ LEVEL = 1e-14
 
 
 def under(note: str, comparisons: Sequence[Comparison]) -> list[Comparison]:
-    """Add to the names of comparisons what was tried, such as `nan in input[0, 1]`."""
-    return [replace(comparison, name=f"{comparison.name}, {note}") for comparison in comparisons]
+    """Note on comparisons what was tried, such as `nan in input[0, 1]`."""
+    return [replace(each, note=", ".join(filter(None, (each.note, note)))) for each in comparisons]
 
 
 def refuses(
@@ -68,14 +68,18 @@ def same_order(what: str, got: Sequence[str], expected: Sequence[str]) -> Compar
     return same_facts(f"{what}, place", *lists)
 
 
-def same_parameters(
+def same_arrays(
     note: str, got: Mapping[str, Floats], expected: Mapping[str, Floats], rounding: Rounding
 ) -> list[Comparison]:
-    """Judge whether parameters are equal to others, to the bit; `note` says whose or when."""
+    """Judge whether arguments or parameters are equal to others, to the bit, by name.
+
+    `input` is (T, N, I), `h_0` (L, D, N, H); `note` says whose they are, or when.
+    """
     shapes = [{name: a.shape for name, a in arrays.items()} for arrays in (got, expected)]
-    same_facts(f"shapes of parameters {note}:", *shapes)
+    same_facts(f"shapes {note}:", *shapes)
+    axes = {"input": INPUT, "h_0": ROWS}
     return [
-        same_bits(f"{name} {note}", PARAMETER[: a.ndim], got[name], a, rounding)
+        same_bits(f"{name} {note}", axes.get(name, PARAMETER[: a.ndim]), got[name], a, rounding)
         for name, a in expected.items()
     ]
 
@@ -84,7 +88,7 @@ def has_parameters(subject: Subject, module: Any, problem: Problem, note: str) -
     """Judge whether a module's parameters are a problem's, to the bit; `note` says when."""
     with subject.calling(f"reading the parameters {note}"):
         got = parameters_of(module)
-    return same_parameters(note, got, problem.parameters, problem.rounding)
+    return same_arrays(note, got, problem.parameters, problem.rounding)
 
 
 def by_chance(what: str, events: NDArray[np.bool_], p: float) -> Comparison:

@@ -152,7 +152,8 @@ def about_comparisons(comparisons: Sequence[Comparison]) -> str:
     first = over[0]
     counts = [f"{c.name}: {c.over} of {c.elements}" for c in over[:3]]
     counts += [f"and {len(over) - 3} more arrays"] if len(over) > 3 else []
-    text = f"{first.name} at {named(first.worst)}:\n{about_element(first.worst)}"
+    note = f" ({first.note})" if first.note else ""
+    text = f"{first.name} at {named(first.worst)}{note}:\n{about_element(first.worst)}"
     return f"{text}\nover their bound: {', '.join(counts)}"
 
 
@@ -196,7 +197,7 @@ def folder_of(package: str) -> str:
     return str(Path(spec.origin).parent) + os.sep if spec and spec.origin else "none"
 
 
-OURS, TORCH, NUMPY = map(folder_of, ("rnn_ref", "torch", "numpy"))
+OURS, TORCH, NUMPY, PYTEST = map(folder_of, ("rnn_ref", "torch", "numpy", "_pytest"))
 WAYS = OURS + "ways.py"
 """The subjects that this package ships: what is raised there is a subject's."""
 
@@ -225,9 +226,9 @@ def is_ours(file: str) -> bool:
 
 
 def is_theirs(file: str) -> bool:
-    """Tell whether a file is neither this package's, nor torch's or NumPy's, nor Python's own."""
+    """Tell whether a file is none of this package's, torch's, NumPy's, pytest's or Python's."""
     in_python = file.startswith(PYTHON) and "site-packages" not in Path(file).parts
-    return not (is_ours(file) or in_python or file.startswith((TORCH, NUMPY)))
+    return not (is_ours(file) or in_python or file.startswith((TORCH, NUMPY, PYTEST)))
 
 
 def is_subjects(error: BaseException) -> bool:
@@ -251,7 +252,9 @@ def plain(value: Any) -> Any:
     """Bring dictionaries, sequences and numbers to what JSON has."""
     if isinstance(value, dict):
         return {name: plain(each) for name, each in value.items()}
-    if isinstance(value, Iterable) and not isinstance(value, str):
+    if isinstance(value, str):
+        return str(value)  # a Kind too, which only its own process knows
+    if isinstance(value, Iterable):
         return [plain(each) for each in value]
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from rnn_ref.arithmetic.dtypes import ROUNDING, Floats, Rounding
-from rnn_ref.bridge import TORCH_DTYPES, set_parameters, to_array, to_tensor
+from rnn_ref.bridge import TORCH_DTYPES, parameters_of, set_parameters, to_array, to_tensor
 from rnn_ref.cases.case import Case
 from rnn_ref.cases.problem import Problem
 from rnn_ref.judging.failures import CannotLoad, Fact, SubjectFault, raised, require
@@ -183,6 +183,17 @@ class Subject:
             y, last = to_array(output), to_array(h_n)
         return problem.layout.to_steps(y), problem.layout.to_rows(last)
 
+    def read(
+        self, problem: Problem, module: torch.nn.Module, leaves: dict[str, torch.Tensor]
+    ) -> dict[str, Floats]:
+        """Read input (T, N, I), h_0 (L, D, N, H) and the parameters, by name."""
+        arrays = {"input": problem.layout.to_steps(to_array(leaves["input"]))}
+        if "h_0" in leaves:
+            h_0 = problem.layout.to_rows(to_array(leaves["h_0"]))
+            arrays["h_0"] = h_0.reshape(problem.L, problem.D, *h_0.shape[1:])
+        with self.calling("reading the parameters"):
+            return arrays | parameters_of(module)
+
     def leaves(self, problem: Problem, *, gradients: bool = False) -> dict[str, torch.Tensor]:
         """Copy the arguments of a call, in the problem's layout, to the subject's device."""
         arrays = {"input": problem.layout.from_steps(problem.input)}
@@ -263,12 +274,13 @@ class Subject:
             "output": layout.from_steps(np.empty(problem.output_shape)).shape,
             "h_n": layout.from_rows(np.empty(problem.h_n_shape)).shape,
         }
-        for (name, shape), tensor in zip(shapes.items(), returned, strict=True):
-            if not isinstance(tensor, torch.Tensor):
-                raise SubjectFault(Fact(name, described(tensor), "a tensor"))
-            require(f"shape of {name}", tuple(tensor.shape), shape)
-            require(f"dtype of {name}", tensor.dtype, TORCH_DTYPES[problem.dtype])
-            require(f"device of {name}", tensor.device.type, torch.device(self.device).type)
+        with self.calling("reading the form of output and h_n"):
+            for (name, shape), tensor in zip(shapes.items(), returned, strict=True):
+                if not isinstance(tensor, torch.Tensor):
+                    raise SubjectFault(Fact(name, described(tensor), "a tensor"))
+                require(f"shape of {name}", tuple(tensor.shape), shape)
+                require(f"dtype of {name}", tensor.dtype, TORCH_DTYPES[problem.dtype])
+                require(f"device of {name}", tensor.device.type, torch.device(self.device).type)
         return returned
 
 

@@ -38,7 +38,11 @@ holds_for = in_group("dropout")
 PROBABILITIES = {"p0.5": 0.5, "p0.25": 0.25, "p0.1": 0.1, "p0.75": 0.75}
 """The probabilities of dropout, by the names of variants."""
 
-DEEP: dict[str, Any] = {"num_layers": (2, 2, 3), "needs": ("dropout", "deep")}
+DEEP: dict[str, Any] = {"num_layers": (2, 2, 3)}
+DROPOUT = ("dropout", "deep")
+SHOWN = (*DROPOUT, "relu")
+"""What a network that shows its masks needs."""
+
 LARGE: dict[str, Any] = {"at_most": 12, "layouts": ("steps", "batch_first")}
 ANY_PROBABILITY: dict[str, Any] = {"variants": tuple(PROBABILITIES)}
 
@@ -82,6 +86,7 @@ def run_seeded(
 
 @holds_for(
     promises=("rnn.dropout", "dropout.zeroes", "dropout.scaled"),
+    needs=SHOWN,
     **DEEP,
     **LARGE,
     **ANY_PROBABILITY,
@@ -101,7 +106,7 @@ def test_dropout_falls_between_layers_at_its_rate(case: Case, subject: Subject) 
     ]
 
 
-@holds_for(promises=("dropout.independent",), **DEEP, **LARGE, **ANY_PROBABILITY)
+@holds_for(promises=("dropout.independent",), needs=SHOWN, **DEEP, **LARGE, **ANY_PROBABILITY)
 def test_masks_are_fresh_for_every_step_row_unit_and_call(
     case: Case, subject: Subject
 ) -> list[Comparison]:
@@ -123,7 +128,7 @@ def test_masks_are_fresh_for_every_step_row_unit_and_call(
     ]
 
 
-@holds_for(promises=("seed.sets",), **DEEP, **LARGE, **ANY_PROBABILITY)
+@holds_for(promises=("seed.sets",), needs=SHOWN, **DEEP, **LARGE, **ANY_PROBABILITY)
 def test_masks_repeat_from_the_seed(case: Case, subject: Subject) -> list[Comparison]:
     """After torch.manual_seed with the same number the same elements are dropped."""
     problem, p = large(case, subject), PROBABILITIES[case.variant]
@@ -133,7 +138,7 @@ def test_masks_repeat_from_the_seed(case: Case, subject: Subject) -> list[Compar
     return same_results(problem, "from the same seed again", second.results, first.results)
 
 
-@holds_for(promises=("dropout.evaluation", "rnn.dropout"), **DEEP, **ANY_PROBABILITY)
+@holds_for(promises=("dropout.evaluation", "rnn.dropout"), needs=DROPOUT, **DEEP, **ANY_PROBABILITY)
 def test_without_chance_dropout_does_nothing(case: Case, subject: Subject) -> list[Comparison]:
     """In eval, and at p = 0 in training, output and h_n are those of a network without it."""
     problem = subject.problem(case)
@@ -149,7 +154,7 @@ def test_without_chance_dropout_does_nothing(case: Case, subject: Subject) -> li
     ]
 
 
-@holds_for(promises=("rnn.dropout", "dropout.zeroes"), **DEEP)
+@holds_for(promises=("rnn.dropout", "dropout.zeroes"), needs=(*DROPOUT, "gradients"), **DEEP)
 def test_dropout_of_everything_leaves_zeros(case: Case, subject: Subject) -> list[Comparison]:
     """At p = 1 in training, all but the first layer read zeros, forward and backward."""
     problem = subject.problem(case)
@@ -161,7 +166,7 @@ def test_dropout_of_everything_leaves_zeros(case: Case, subject: Subject) -> lis
 @holds_for(
     promises=("rnn.dropout", "dropout.scaled", "backward.chain_rule"),
     num_layers=(2,),
-    needs=("dropout", "deep", "gradients"),
+    needs=(*SHOWN, "gradients"),
     **ANY_PROBABILITY,
 )
 def test_training_goes_forward_and_back_through_one_mask(

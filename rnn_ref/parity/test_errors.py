@@ -12,7 +12,7 @@ from rnn_ref.bridge import other_dtype
 from rnn_ref.cases.case import Case
 from rnn_ref.cases.problem import Problem
 from rnn_ref.judging.comparison import Comparison, counted, same_results
-from rnn_ref.judging.facts import has_parameters, refuses, same_parameters
+from rnn_ref.judging.facts import has_parameters, refuses, same_arrays
 from rnn_ref.judging.properties import in_group
 from rnn_ref.judging.subject import Subject
 
@@ -159,5 +159,5 @@ def test_a_batch_of_none_is_accepted(case: Case, subject: Subject) -> list[Compa
     note = "in the gradients of an empty batch"
     return [
         counted("shapes of empty results", len(results)),
-        *same_parameters(note, gradients, zeros, problem.rounding),
+        *same_arrays(note, gradients, zeros, problem.rounding),
     ]

@@ -7,21 +7,15 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from rnn_ref.arithmetic.dtypes import Floats
-from rnn_ref.bridge import to_array
 from rnn_ref.cases.case import Case
 from rnn_ref.cases.problem import Problem
 from rnn_ref.judging.comparison import (
-    INPUT,
-    PARAMETER,
-    ROWS,
     Comparison,
     compare_gradients,
     compare_results,
-    same_bits,
     same_results,
 )
-from rnn_ref.judging.facts import under
+from rnn_ref.judging.facts import same_arrays, under
 from rnn_ref.judging.oracle import Oracle
 from rnn_ref.judging.properties import in_group
 from rnn_ref.judging.subject import Run, Subject
@@ -171,7 +165,7 @@ def test_results_share_no_memory_with_arguments(case: Case, subject: Subject) ->
     module, leaves = subject.build(problem), subject.leaves(problem)
     with torch.no_grad():
         output, h_n = subject.forward(problem, module, leaves)
-        before = arguments_and_parameters(subject, problem, module, leaves)
+        before = subject.read(problem, module, leaves)
         _, h_n_before = subject.arrays(problem, output, h_n)
         with subject.calling("writing into output"):
             output.fill_(3)
@@ -179,35 +173,12 @@ def test_results_share_no_memory_with_arguments(case: Case, subject: Subject) ->
         with subject.calling("writing into h_n"):
             h_n.fill_(5)
         output_after, _ = subject.arrays(problem, output, h_n)
-        after = arguments_and_parameters(subject, problem, module, leaves)
+        after = subject.read(problem, module, leaves)
     got, expected = (output_after, h_n_after), (np.full(output_after.shape, 3.0), h_n_before)
-    axes = {"input": INPUT, "h_0": ROWS}
     return [
         *same_results(problem, "after writing into the other", got, expected),
-        *(
-            same_bits(
-                f"{name} after writing into output and h_n",
-                axes.get(name, PARAMETER[: array.ndim]),
-                after[name],
-                array,
-                problem.rounding,
-            )
-            for name, array in before.items()
-        ),
+        *same_arrays("after writing into output and h_n", after, before, problem.rounding),
     ]
-
-
-def arguments_and_parameters(
-    subject: Subject, problem: Problem, module: torch.nn.Module, leaves: dict[str, torch.Tensor]
-) -> dict[str, Floats]:
-    """Read input (T, N, I), h_0 (L, D, N, H) and the parameters, by name."""
-    arrays = {"input": problem.layout.to_steps(to_array(leaves["input"]))}
-    if "h_0" in leaves:
-        h_0 = problem.layout.to_rows(to_array(leaves["h_0"]))
-        arrays["h_0"] = h_0.reshape(problem.L, problem.D, *h_0.shape[1:])
-    with subject.calling("reading the parameters"):
-        parameters = {name: to_array(tensor) for name, tensor in module.named_parameters()}
-    return arrays | parameters
 
 
 @holds_for(promises=("unwritten.memory",))

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from rnn_ref.bridge import to_array
 from rnn_ref.cases.case import Case
 from rnn_ref.judging.comparison import (
     Comparison,
@@ -15,7 +14,7 @@ from rnn_ref.judging.comparison import (
     counted,
     same_bits,
 )
-from rnn_ref.judging.facts import has_parameters
+from rnn_ref.judging.facts import same_arrays
 from rnn_ref.judging.oracle import Oracle
 from rnn_ref.judging.properties import in_group
 from rnn_ref.judging.subject import Subject
@@ -75,16 +74,10 @@ def test_a_call_changes_neither_arguments_nor_weights(
     """Input, h_0 and every parameter are the same, to the bit, after a call."""
     problem = subject.problem(case)
     module, leaves = subject.build(problem), subject.leaves(problem)
-    before = {name: to_array(leaf) for name, leaf in leaves.items()}
+    before = subject.read(problem, module, leaves)
     subject.forward(problem, module, leaves)
-    axes = ("axis 0", "axis 1", "axis 2")
-    arguments = [
-        same_bits(
-            f"{name} after a call", axes[: a.ndim], to_array(leaves[name]), a, problem.rounding
-        )
-        for name, a in before.items()
-    ]
-    return [*arguments, *has_parameters(subject, module, problem, "after a call")]
+    after = subject.read(problem, module, leaves)
+    return same_arrays("after a call", after, before, problem.rounding)
 
 
 @holds_for(promises=("unwritten.memory",))

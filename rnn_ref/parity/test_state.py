@@ -17,13 +17,20 @@ from torch.nn import Module
 from rnn_ref.bridge import TORCH_DTYPES, parameters_of, set_parameters, to_array
 from rnn_ref.cases.case import Case
 from rnn_ref.cases.problem import Problem
-from rnn_ref.judging.comparison import Comparison, compare_results, counted, same_results
+from rnn_ref.judging.comparison import (
+    Comparison,
+    compare_gradients,
+    compare_results,
+    counted,
+    same_results,
+)
 from rnn_ref.judging.facts import (
     has_parameters,
     refuses,
+    same_arrays,
     same_facts,
     same_order,
-    same_parameters,
+    under,
     uniform,
 )
 from rnn_ref.judging.failures import Fact, SubjectFault, require
@@ -194,7 +201,7 @@ def test_weights_begin_uniform_within_one_over_the_root_of_hidden_size(
             drawn.append(parameters_of(module))
     first, again, other = drawn
     note = "made again after the same torch.manual_seed"
-    comparisons = same_parameters(note, again, first, problem.rounding)
+    comparisons = same_arrays(note, again, first, problem.rounding)
     same_order("parameters made after another torch.manual_seed", list(other), list(first))
     for name, array in first.items():
         if np.array_equal(array, other[name]):
@@ -278,11 +285,18 @@ def test_flattening_changes_nothing(case: Case, subject: Subject) -> list[Compar
 def test_tied_weights_count_in_every_place(case: Case, subject: Subject) -> list[Comparison]:
     """weight_hh of two layers that are one parameter acts as two, and follows a change."""
     problem = subject.problem(case)
-    module = subject.build(problem)
+    module: Any = subject.build(problem)
     with subject.calling("setting weight_hh_l1 to weight_hh_l0"):
         module.weight_hh_l1 = module.weight_hh_l0
-    tied = with_weight(problem, "weight_hh_l1", problem.parameters["weight_hh_l0"])
-    return compare_results(tied, *subject.run(tied, module).results, Oracle(tied).results)
+    weight = problem.parameters["weight_hh_l0"]
+    tied = with_weight(problem, "weight_hh_l1", weight)
+    comparisons = compare_results(tied, *subject.run(tied, module).results, Oracle(tied).results)
+    with torch.no_grad(), subject.calling("negating weight_hh_l0 in place"):
+        module.weight_hh_l0.neg_()
+    negated = with_weight(with_weight(tied, "weight_hh_l0", -weight), "weight_hh_l1", -weight)
+    run = subject.run(negated, module)
+    after = compare_results(negated, *run.results, Oracle(negated).results)
+    return [*comparisons, *under("after a change in place", after)]
 
 
 def with_weight(problem: Problem, name: str, values: Any) -> Problem:
@@ -302,17 +316,28 @@ class Doubled(Module):
     promises=("parametrize.returns", "parametrize.differentiates"),
     **FEW,
     weights=("torch", "contracting", "chaotic", "sparse", "one-sided"),
-    needs=("parametrized",),
+    needs=("parametrized", "gradients"),
 )
 def test_parametrized_weights_are_computed_anew(case: Case, subject: Subject) -> list[Comparison]:
     """A weight under torch.nn.utils.parametrize is what its parametrisation makes of it."""
     problem = subject.problem(case)
-    module = subject.build(problem)
+    module: Any = subject.build(problem)
     subject.run(problem, module)
     with subject.calling("parametrizing weight_hh_l0"):
         torch.nn.utils.parametrize.register_parametrization(module, "weight_hh_l0", Doubled())
     doubled = with_weight(problem, "weight_hh_l0", 2 * problem.parameters["weight_hh_l0"])
-    return compare_results(doubled, *subject.run(doubled, module).results, Oracle(doubled).results)
+    oracle, leaves = Oracle(doubled), subject.leaves(doubled, gradients=True)
+    results = subject.forward(doubled, module, leaves)
+    subject.backward(doubled, *results)
+    with subject.calling("reading the gradient of weight_hh_l0's original"):
+        original = to_array(module.parametrizations.weight_hh_l0.original.grad)
+    gradient = oracle.gradients()["weight_hh_l0"]
+    return [
+        *compare_results(doubled, *subject.arrays(doubled, *results), oracle.results),
+        *compare_gradients(
+            doubled, {"weight_hh_l0": original}, {"weight_hh_l0": (gradient + gradient).stored}
+        ),
+    ]
 
 
 @holds_for(
