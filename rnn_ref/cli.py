@@ -111,6 +111,7 @@ def add_matrix(matrix: argparse.ArgumentParser) -> None:
     matrix.add_argument(
         "--way", action="append", metavar="NAME", help="this way; may be given more than once"
     )
+    matrix.add_argument("--list", action="store_true", help="list the ways, and judge none")
     matrix.add_argument("--profile", **{**OPTIONS["profile"], "default": "smoke"})
     matrix.add_argument("--json", metavar="FILE", help="write the results to FILE")
     matrix.set_defaults(run=judge_matrix)
@@ -203,12 +204,15 @@ def compare_files(options: argparse.Namespace) -> int:
 
 def judge_matrix(options: argparse.Namespace) -> int:
     """Judge the ways, and show each as it is done."""
-    from rnn_ref.running.matrix import Judged, judge_ways, lines
+    from rnn_ref.running.matrix import Judged, judge_ways, lines, listed
     from rnn_ref.ways import WAYS
 
     names = options.way or list(WAYS)
     if unknown := [name for name in names if name not in WAYS]:
         raise UnusableFile(f"way: expected one of {'; '.join(WAYS)}, got {unknown[0]!r}")
+    if options.list:
+        show(line + "\n" for line in listed(names))
+        return 0
     judged: list[Judged] = []
     for each in judge_ways(names, options.profile):
         judged.append(each)

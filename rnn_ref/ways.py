@@ -357,16 +357,16 @@ class Way:
 
 
 FROZEN = {
-    "packed": "takes tensors alone",
-    "pickle": "holds a graph that can't be copied",
-    "parametrized": "reads the parameters by name",
+    "packed": "it takes tensors alone",
+    "pickle": "it holds a graph that can't be copied",
+    "parametrized": "it reads the parameters by name",
 }
 THREADS = "test_threads_that_share_a_module_do_not_disturb_one_another"
 TIED = "test_tied_weights_count_in_every_place"
 CHECKPOINTING = "test_gradients_survive_checkpointing"
 SKELETON = {
-    TIED: "takes no parameter twice",
-    THREADS: "puts the parameters into one skeleton for the time of a call",
+    TIED: "it takes no parameter twice",
+    THREADS: "it puts the parameters into one skeleton for the time of a call",
 }
 REFUSALS = (
     "test_a_wrong_call_is_refused_and_leaves_no_trace",
@@ -375,7 +375,7 @@ REFUSALS = (
 )
 CHECKS = dict.fromkeys(REFUSALS, "RNNCell's own checks are not nn.RNN's")
 QUICK = ("setup", "bounds", "dropout")
-FORWARD = {"gradients": "computes no gradients", "dropout": "is for inference"}
+FORWARD = {"gradients": "it computes no gradients", "dropout": "it is for inference"}
 
 WAYS = {
     "eager": Way("torch.nn:RNN"),
@@ -391,13 +391,13 @@ WAYS = {
         FROZEN,
         {
             THREADS: "dual levels belong to one thread",
-            "test_an_expanded_state_is_every_rows_own": "writes into its arguments",
+            "test_an_expanded_state_is_every_rows_own": "it writes into its arguments",
         },
     ),
     "jit.trace": Way(
         "rnn_ref.ways:traced",
         FROZEN,
-        {TIED: SKELETON[TIED], CHECKPOINTING: "saves other tensors"},
+        {TIED: SKELETON[TIED], CHECKPOINTING: "it saves other tensors"},
     ),
     "jit.script": Way(
         "rnn_ref.ways:scripted",
@@ -421,7 +421,7 @@ WAYS = {
         {
             "test_results_share_no_memory_with_arguments": "its results can't be written into"
             " outside it",
-            "test_a_batch_of_none_is_accepted": "computes no gradients",
+            "test_a_batch_of_none_is_accepted": "it computes no gradients",
         },
     ),
     "vmap": Way("rnn_ref.ways:vmapped", groups=("setup",), because="it can't be called"),
@@ -431,7 +431,7 @@ WAYS = {
         {
             **FORWARD,
             "deep": "every step is exported, which takes minutes",
-            "bidirectional": "the same",
+            "bidirectional": "every step is exported, which takes minutes",
         },
         groups=("setup", "bounds"),
         requires=("onnx", "onnxruntime", "onnxscript"),

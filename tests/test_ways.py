@@ -7,11 +7,14 @@ from typing import Any
 import pytest
 import torch
 
-from rnn_ref import cli, matrix, ways
+from rnn_ref import cli, parity, ways
+from rnn_ref.cases.selection import CAPABILITIES
+from rnn_ref.judging.failures import Kind
 from rnn_ref.judging.subject import Subject
+from rnn_ref.running import matrix
 from rnn_ref.running.matrix import GROUPS, Judged
 from rnn_ref.ways import WAYS, Way
-from tests.test_faults import verdict
+from tests.support.judging import failure_of
 
 NAMES = ("Cells", "functional", "forward_mode", "traced", "scripted", "eager_without_onednn")
 
@@ -27,15 +30,19 @@ def test_a_way_of_running_it_conforms(name: str, monkeypatch: pytest.MonkeyPatch
         "gradients_are_within_their_bounds",
         "training_goes_forward_and_back_through_one_mask",
     ):
-        assert verdict(subject, claim, examples=3) == ""
+        assert failure_of(subject, claim, examples=3) is None
 
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_decomposed_network_is_found_to_lose_its_dropout() -> None:
     """Without the ledger the property fails, and says that nothing was dropped."""
     subject = Subject("rnn_ref.ways:decomposed", ways.decomposed)
-    message = verdict(subject, "dropout_falls_between_layers_at_its_rate", examples=1)
-    assert "between 2 layers: kept elements come as 1.0, not as 2.0" in message
+    failure = failure_of(subject, "dropout_falls_between_layers_at_its_rate", examples=1)
+    assert failure
+    assert (failure.kind, failure.variant) == (Kind.FACT, "p0.5")
+    assert failure.fact
+    assert failure.fact.got == "2048 of 2048"
+    assert failure.fact.expected.startswith("about 1024")
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -57,6 +64,17 @@ def test_every_way_of_the_matrix_is_there() -> None:
         assert module == "torch.nn" or hasattr(ways, name)
 
 
+def test_ways_name_whole_properties_groups_and_capabilities() -> None:
+    """What is not judged of a way is there, by its whole name."""
+    properties = parity.properties()
+    groups = {declared.group for declared in properties.values()}
+    assert set(GROUPS) == groups - {"baseline"}
+    for way in WAYS.values():
+        assert way.omitted.keys() <= properties.keys()
+        assert set(way.groups) <= groups
+        assert way.without.keys() <= CAPABILITIES.keys()
+
+
 def row(group: str, verdict: str, worst: float = 0.5, message: str = "") -> dict[str, Any]:
     return {"group": group, "verdict": verdict, "worst": worst, "message": message}
 
@@ -65,14 +83,14 @@ def test_the_matrix_tells_what_holds_fails_is_known_and_is_not_judged() -> None:
     """A cell is the worst of its group; below the table stand the reasons."""
     rows = [row("setup", "holds"), row("bounds", "holds", 0.25), row("bounds", "FAILS", 3, "off")]
     rows += [row("dropout", "known", 0, "known deviation: lost"), row("packed", "not judged")]
-    way = Way("a:b", {"packed": "takes tensors"})
+    way = Way("a:b", {"packed": "it takes tensors"})
     head, line, _, *reasons = matrix.lines([Judged("a way", way, {"properties": rows})])
     assert head.split() == list(GROUPS)
     assert line.split()[2:] == ["0.50", "FAILS", *"------", "known", *"-----"]
     assert reasons == [
         "a way: FAILS: off",
-        "a way: known: known deviation: lost",
-        "a way: not judged: packed (takes tensors)",
+        "a way: known deviation: lost",
+        "a way: not judged: packed: it takes tensors",
     ]
     crashed = list(matrix.lines([Judged("a way", way, None)]))
     assert "crash" in crashed[1]

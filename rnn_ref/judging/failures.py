@@ -244,8 +244,8 @@ def is_subjects(error: BaseException) -> bool:
 
 
 def is_made_here(value: object) -> bool:
-    """Tell whether an object's type is this package's or NumPy's."""
-    return type(value).__module__.partition(".")[0] in ("rnn_ref", "numpy")
+    """Tell whether an object's type is this package's, NumPy's, or Python's own, as None's is."""
+    return type(value).__module__.partition(".")[0] in ("rnn_ref", "numpy", "builtins")
 
 
 def plain(value: Any) -> Any:

@@ -87,21 +87,29 @@ def lines(judged: Sequence[Judged]) -> Iterator[str]:
         yield each.name.ljust(20) + "".join(cell(each, group).rjust(10) for group in GROUPS)
     yield ""
     for each in judged:
-        verdicts = {
-            f"{each.name}: {row['verdict']}: {row['message'].splitlines()[0]}"
+        first_lines = {
+            (row["verdict"], row["message"].splitlines()[0])
             for row in each.rows
             if row["verdict"] in ("FAILS", "known")
         }
-        yield from sorted(verdicts)
-        yield from reasons(each)
+        for verdict, line in sorted(first_lines):
+            yield f"{each.name}: {line}" if verdict == "known" else f"{each.name}: FAILS: {line}"
+        yield from (f"{each.name}: {reason}" for reason in reasons(each.way))
 
 
-def reasons(judged: Judged) -> Iterator[str]:
+def reasons(way: Way) -> Iterator[str]:
     """Write what is not judged of a way, and why."""
-    name, way = judged.name, judged.way
     if way.groups:
-        yield f"{name}: judged in {', '.join(way.groups)} alone: {way.because}"
-    reasons = {**way.without, **way.omitted}
-    if reasons:
-        listed = ", ".join(f"{what} ({reason})" for what, reason in reasons.items())
-        yield f"{name}: not judged: {listed}"
+        yield f"judged in {', '.join(way.groups)} alone: {way.because}"
+    by_reason: dict[str, list[str]] = {}
+    for what, reason in {**way.without, **way.omitted}.items():
+        by_reason.setdefault(reason, []).append(what)
+    for reason, what in by_reason.items():
+        yield f"not judged: {', '.join(what)}: {reason}"
+
+
+def listed(names: Sequence[str]) -> Iterator[str]:
+    """Write the ways, the subject of each, and what is not judged of it."""
+    for name in names:
+        yield f"{name} ({WAYS[name].subject})"
+        yield from (f"  {reason}" for reason in reasons(WAYS[name]))

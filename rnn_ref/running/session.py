@@ -202,14 +202,25 @@ class Session:
 
         return judge_accuracy(self.judge, self.baseline)
 
+    def selects(self, declared: Property | None) -> bool:
+        """Tell whether the options select a property, by its name and its group."""
+        groups = self.options.groups
+        return (
+            declared is not None
+            and declared.name not in self.options.omitted
+            and (not groups or declared.group in groups)
+        )
+
     def prepare(self, items: list[pytest.Item]) -> None:
         """Put the set-up property first, and load the subject, if any property is to run."""
         declared = {item: property_of(item) for item in items}
         compares = [item for item, p in declared.items() if p is not None and p.baseline]
         if self.option("baseline") is None:
             items[:] = [item for item in items if item not in compares]
-        elif not compares:
-            raise pytest.UsageError("baseline: its property is not selected (see -k)")
+        elif not any(self.selects(property_of(item)) for item in compares):
+            raise pytest.UsageError(
+                "baseline: its property is not selected (see -k, --group and --omit)"
+            )
         properties = [item for item in items if declared[item] is not None]
         if not properties:
             return
