@@ -64,10 +64,8 @@ def parser() -> Parser:
             epilog="Exit status: 0 all conform, known deviations apart; 1 some do not; 2 unusable.",
         )
     )
-    promises = commands.add_parser(
-        "promises", help="print what torch documents and which property holds it"
-    )
-    promises.set_defaults(run=print_promises)
+    help = "print what torch documents and which property holds it"
+    commands.add_parser("promises", help=help).set_defaults(run=print_promises)
     return top
 
 
@@ -131,6 +129,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (UnusableFile, ArraysDiffer) as error:
         print(f"rnn-ref: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("\nrnn-ref: interrupted", file=sys.stderr)
+        return 130
     return status
 
 

@@ -21,6 +21,7 @@ from rnn_ref.running.session import (
     REPORTED,
     STOP,
     Session,
+    prepare,
     property_of,
     report_entry,
     worker_input,
@@ -57,7 +58,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Make ready to judge; a worker leaves it to the controller to say why that can't be."""
     reporting = config.stash[REPORTING]
     try:
-        reporting.session.prepare(items)
+        prepare(reporting.session, items)
     except pytest.UsageError as error:
         if not reporting.session.is_worker:
             raise

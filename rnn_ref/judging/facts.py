@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnn_ref.arithmetic.dtypes import Floats, Rounding
-from rnn_ref.bridge import parameters_of
+from rnn_ref.bridge import parameters_of, to_array
 from rnn_ref.cases.problem import Problem
 from rnn_ref.judging.chance import as_far_as
 from rnn_ref.judging.comparison import INPUT, PARAMETER, ROWS, Comparison, counted, same_bits
@@ -89,6 +89,18 @@ def has_parameters(subject: Subject, module: Any, problem: Problem, note: str) -
     with subject.calling(f"reading the parameters {note}"):
         got = parameters_of(module)
     return same_arrays(note, got, problem.parameters, problem.rounding)
+
+
+def read(
+    subject: Subject, problem: Problem, module: Any, leaves: Mapping[str, Any]
+) -> dict[str, Floats]:
+    """Read input (T, N, I), h_0 (L, D, N, H) and the parameters, by name."""
+    arrays = {"input": problem.layout.to_steps(to_array(leaves["input"]))}
+    if "h_0" in leaves:
+        h_0 = problem.layout.to_rows(to_array(leaves["h_0"]))
+        arrays["h_0"] = h_0.reshape(problem.L, problem.D, *h_0.shape[1:])
+    with subject.calling("reading the parameters"):
+        return arrays | parameters_of(module)
 
 
 def by_chance(what: str, events: NDArray[np.bool_], p: float) -> Comparison:

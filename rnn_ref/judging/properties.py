@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +30,8 @@ class Property:
     documentation that it holds, `needs` the capabilities without which it says nothing;
     `domains` has the cases by structure ("" if it has but one), `variants` the names of
     what it tries in turn; at most `at_most` examples are drawn. Without the set-up property
-    no other is judged; the baseline's compares with a record.
+    no other is judged; the baseline's compares with a record. Raises ValueError for a
+    domain that no case is in, or an unknown capability.
     """
 
     name: str
@@ -38,16 +39,21 @@ class Property:
     group: str
     promises: Sequence[str] = ()
     needs: Sequence[str] = ()
-    domains: dict[str, Domain] | None = None
+    domains: dict[str, Domain] = field(default_factory=lambda: {"": {}})
     variants: Sequence[str] = ()
     at_most: int = ANY_NUMBER
     setup: bool = False
     baseline: bool = False
 
+    def __post_init__(self) -> None:
+        for domain in self.domains.values():
+            require_domain(domain)
+        if unknown := set(self.needs) - CAPABILITIES.keys():
+            raise ValueError(f"needs: expected capabilities, got {', '.join(sorted(unknown))}")
+
     def domain(self, structure: str) -> Domain:
         """Return the cases of a structure, variants included."""
-        domain = (self.domains or {"": {}})[structure]
-        return {**domain, "variants": tuple(self.variants) or ("",)}
+        return {**self.domains[structure], "variants": tuple(self.variants) or ("",)}
 
 
 def holds_for(
@@ -65,20 +71,17 @@ def holds_for(
 
     `domain` narrows the cases, as `strategies.cases` takes it; with `structures` the test
     is made four times, for single, deep, bidirectional and deep bidirectional networks; the
-    claim finds the variant to try in `case.variant`. The other arguments are those of
-    Property. Raises ValueError for a domain that no case is in, or an unknown capability.
+    claim finds the variant to try in `case.variant`. The other arguments, and what is
+    raised, are Property's.
     """
-    domains = {name: domain | STRUCTURES[name] for name in STRUCTURES} if structures else {}
-    for values in domains.values() if structures else [domain]:
-        require_domain(values)
-    if unknown := set(needs) - CAPABILITIES.keys():
-        raise ValueError(f"needs: expected capabilities, got {', '.join(sorted(unknown))}")
+    domains = {"": domain}
+    if structures:
+        domains = {name: domain | STRUCTURES[name] for name in STRUCTURES}
 
     def decorate(claim: Claim) -> Test:
         declared = Property(
-            claim.__name__, claim, group, promises, needs, domains or {"": domain}, variants,
-            at_most, setup,
-        )  # fmt: skip
+            claim.__name__, claim, group, promises, needs, domains, variants, at_most, setup
+        )
 
         def by_structure(rnn_judge: Any, structure: str) -> None:
             rnn_judge(declared, structure)

@@ -142,7 +142,7 @@ class Judge:
         known = self.known(declared, domain)
         outcome.known = [str(deviation) for deviation in known]
         if all(deviation.where for deviation in known):
-            self.draw(declared, domain, known, outcome)
+            draw(self, declared, domain, known, outcome)
 
     def known(self, declared: Property, domain: Domain) -> list[Deviation]:
         """List the known deviations in a domain, each replayed; raise Violation if one is gone."""
@@ -157,68 +157,11 @@ class Judge:
                 anywhere = domain | {"dtypes": (case.dtype,)}
                 if all(outside(each, anywhere) for each in whole):
                     continue
-                if not any(self.fails(declared, each) for each in whole):
-                    raise Violation(self.stale(declared, deviation, case))
+                if not any(fails(self, declared, each) for each in whole):
+                    raise Violation(stale(deviation, declared, case, self.replay(declared, case)))
                 if deviation not in known:
                     known.append(deviation)
         return known
-
-    def fails(self, declared: Property, case: Case) -> bool:
-        """Tell whether a property fails for a case."""
-        try:
-            self.judge_case(declared, case, Outcome())
-        except Violation:
-            return True
-        return False
-
-    def stale(self, declared: Property, deviation: Deviation, case: Case) -> Failure:
-        """Make the failure of an entry of the ledger whose case holds."""
-        how = (
-            f"this known deviation no longer occurs: {deviation.why}\n"
-            "the property holds for its case; remove the case, or the entry, from the ledger"
-        )
-        return Failure(Kind.STALE, declared.name, str(case), self.replay(declared, case), how=how)
-
-    def draw(
-        self,
-        declared: Property,
-        domain: Domain,
-        known: Sequence[Deviation],
-        outcome: Outcome,
-    ) -> None:
-        """Let Hypothesis search for a case that fails, and shrink it; raise Violation for it."""
-
-        def is_unknown(case: Case) -> bool:
-            return not any(deviation.covers(case) for deviation in known)
-
-        failures: list[Failure] = []
-
-        @hypothesis.seed(self.seed ^ zlib.crc32(declared.name.encode()))
-        @hypothesis.settings(
-            max_examples=min(self.examples, declared.at_most),
-            phases=[Phase.generate, Phase.target, Phase.shrink],
-            deadline=None,
-            database=None,
-            derandomize=False,
-            report_multiple_bugs=False,
-            print_blob=False,
-            # A subject may be slow, and a ledger may leave few cases: neither is a fault.
-            suppress_health_check=list(hypothesis.HealthCheck),
-        )
-        @hypothesis.given(cases(**domain).filter(is_unknown))
-        def holds(case: Case) -> None:
-            try:
-                ratio = self.judge_case(declared, case, outcome)
-            except Violation as violation:
-                failures.append(violation.failure)
-                raise
-            if ratio > 0:  # else a search uphill spends its examples on copies of the simplest
-                hypothesis.target(ratio)
-
-        try:
-            holds()
-        except hypothesis.errors.Flaky as flaky:
-            raise Violation(replace(failures[-1], repeatable=False)) from flaky
 
     def judge_case(self, declared: Property, case: Case, outcome: Outcome) -> float:
         """Return the worst ratio of a property on a case; raise Violation if it fails."""
@@ -273,3 +216,63 @@ def because_of(failure: Failure, error: Exception) -> Failure:
         return replace(failure, kind=Kind.MEMORY, raised=raised("judging the result", error))
     kind = Kind.EXCEPTION if is_subjects(error) else Kind.OURS
     return replace(failure, kind=kind, raised=raised("judging the subject", error))
+
+
+def fails(judge: Judge, declared: Property, case: Case) -> bool:
+    """Tell whether a property fails for a case."""
+    try:
+        judge.judge_case(declared, case, Outcome())
+    except Violation:
+        return True
+    return False
+
+
+def stale(deviation: Deviation, declared: Property, case: Case, replay: str) -> Failure:
+    """Make the failure of an entry of the ledger whose case holds."""
+    how = (
+        f"this known deviation no longer occurs: {deviation.why}\n"
+        "the property holds for its case; remove the case, or the entry, from the ledger"
+    )
+    return Failure(Kind.STALE, declared.name, str(case), replay, how=how)
+
+
+def draw(
+    judge: Judge,
+    declared: Property,
+    domain: Domain,
+    known: Sequence[Deviation],
+    outcome: Outcome,
+) -> None:
+    """Let Hypothesis search for a case that fails, and shrink it; raise Violation for it."""
+
+    def is_unknown(case: Case) -> bool:
+        return not any(deviation.covers(case) for deviation in known)
+
+    failures: list[Failure] = []
+
+    @hypothesis.seed(judge.seed ^ zlib.crc32(declared.name.encode()))
+    @hypothesis.settings(
+        max_examples=min(judge.examples, declared.at_most),
+        phases=[Phase.generate, Phase.target, Phase.shrink],
+        deadline=None,
+        database=None,
+        derandomize=False,
+        report_multiple_bugs=False,
+        print_blob=False,
+        # A subject may be slow, and a ledger may leave few cases: neither is a fault.
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )
+    @hypothesis.given(cases(**domain).filter(is_unknown))
+    def holds(case: Case) -> None:
+        try:
+            ratio = judge.judge_case(declared, case, outcome)
+        except Violation as violation:
+            failures.append(violation.failure)
+            raise
+        if ratio > 0:  # else a search uphill spends its examples on copies of the simplest
+            hypothesis.target(ratio)
+
+    try:
+        holds()
+    except hypothesis.errors.Flaky as flaky:
+        raise Violation(replace(failures[-1], repeatable=False)) from flaky

@@ -1,24 +1,20 @@
-"""What is judged: a callable with nn.RNN's signature, loaded by name and run on problems."""
+"""What is judged: a callable with nn.RNN's signature, run on problems."""
 
 from __future__ import annotations
 
-import importlib
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
 import numpy as np
 import torch
 
 from rnn_ref.arithmetic.dtypes import ROUNDING, Floats, Rounding
-from rnn_ref.bridge import TORCH_DTYPES, parameters_of, set_parameters, to_array, to_tensor
+from rnn_ref.bridge import TORCH_DTYPES, set_parameters, to_array, to_tensor
 from rnn_ref.cases.case import Case
 from rnn_ref.cases.problem import Problem
-from rnn_ref.judging.failures import CannotLoad, Fact, SubjectFault, raised, require
-from rnn_ref.judging.replay import DEFAULT_CELL, DEFAULT_SUBJECT
+from rnn_ref.judging.failures import Fact, SubjectFault, raised, require
 
 
 class Watch(Protocol):
@@ -144,13 +140,6 @@ class Subject:
             set_parameters(module, problem.parameters)
         return module
 
-    def make_cell(self, *arguments: Any, **options: Any) -> torch.nn.Module:
-        """Make a cell; raise ValueError if the subject has none."""
-        if self.cell is None:
-            raise ValueError(f"{self.name} has no cell")
-        with self.calling("constructing the cell"):
-            return self.cell(*arguments, **options)
-
     def run(
         self, problem: Problem, module: torch.nn.Module | None = None, *, gradients: bool = False
     ) -> Run:
@@ -164,7 +153,7 @@ class Subject:
             with self.calling("zero_grad"):
                 module.zero_grad()
             self.backward(problem, output, h_n)
-            by_name = self.gradients(problem, module, leaves)
+            by_name = read_gradients(self, problem, module, leaves)
         return Run(*self.arrays(problem, output, h_n), by_name)
 
     def forward(
@@ -173,7 +162,7 @@ class Subject:
         """Call the module with an input and, if there is one, an h_0; check the results' form."""
         with self.calling("the call"):
             returned = module(*leaves.values())
-        return self.require_results(problem, returned)
+        return require_results(self, problem, returned)
 
     def arrays(
         self, problem: Problem, output: torch.Tensor, h_n: torch.Tensor
@@ -182,17 +171,6 @@ class Subject:
         with self.calling("reading output and h_n"):
             y, last = to_array(output), to_array(h_n)
         return problem.layout.to_steps(y), problem.layout.to_rows(last)
-
-    def read(
-        self, problem: Problem, module: torch.nn.Module, leaves: dict[str, torch.Tensor]
-    ) -> dict[str, Floats]:
-        """Read input (T, N, I), h_0 (L, D, N, H) and the parameters, by name."""
-        arrays = {"input": problem.layout.to_steps(to_array(leaves["input"]))}
-        if "h_0" in leaves:
-            h_0 = problem.layout.to_rows(to_array(leaves["h_0"]))
-            arrays["h_0"] = h_0.reshape(problem.L, problem.D, *h_0.shape[1:])
-        with self.calling("reading the parameters"):
-            return arrays | parameters_of(module)
 
     def leaves(self, problem: Problem, *, gradients: bool = False) -> dict[str, torch.Tensor]:
         """Copy the arguments of a call, in the problem's layout, to the subject's device."""
@@ -226,62 +204,67 @@ class Subject:
         with self.calling("backward"):
             torch.autograd.backward(results, gradients, retain_graph=retain_graph)
 
-    def gradients(
-        self, problem: Problem, module: torch.nn.Module, leaves: dict[str, torch.Tensor]
-    ) -> dict[str, Floats]:
-        """Read the gradients that have been gathered, by name; an absent one counts as zero."""
-        with self.calling("reading named_parameters"):
-            tensors = leaves | dict(module.named_parameters())
-        by_name = {}
-        for name in (*leaves, *problem.parameters):
-            if name not in tensors:
-                raise SubjectFault(Fact("named_parameters", f"no {name}", name))
-            tensor = tensors[name]
-            with self.calling(f"reading the gradient of {name}"):
-                grad = tensor.grad
-                by_name[name] = np.zeros(tensor.shape) if grad is None else to_array(grad)
-        by_name["input"] = problem.layout.to_steps(by_name["input"])
-        if "h_0" in by_name:
-            by_name["h_0"] = problem.layout.to_rows(by_name["h_0"])
-        return by_name
 
-    def visible_states(self, problem: Problem, run: Run) -> list[Floats | None]:
-        """List every layer's states, (T, N, D*H), where they can be observed; None elsewhere.
+def read_gradients(
+    subject: Subject, problem: Problem, module: torch.nn.Module, leaves: dict[str, torch.Tensor]
+) -> dict[str, Floats]:
+    """Read the gradients that have been gathered, by name; an absent one counts as zero."""
+    with subject.calling("reading named_parameters"):
+        tensors = leaves | dict(module.named_parameters())
+    by_name = {}
+    for name in (*leaves, *problem.parameters):
+        if name not in tensors:
+            raise SubjectFault(Fact("named_parameters", f"no {name}", name))
+        tensor = tensors[name]
+        with subject.calling(f"reading the gradient of {name}"):
+            grad = tensor.grad
+            by_name[name] = np.zeros(tensor.shape) if grad is None else to_array(grad)
+    by_name["input"] = problem.layout.to_steps(by_name["input"])
+    if "h_0" in by_name:
+        by_name["h_0"] = problem.layout.to_rows(by_name["h_0"])
+    return by_name
 
-        The layers below the last do not show theirs. But where the layers, each run as a
-        network of its own on the states of the one below, lead to the run's output to the
-        bit, a correct subject's last layer may as well have read those states: then they
-        stand for the hidden ones. A subject that runs a stack in another way than its
-        layers does not show them.
-        """
-        states: list[Floats] = []
-        for l in range(problem.L - 1):
-            below = states[-1] if states else problem.input
-            states.append(self.run(problem.layer(l, below)).output)
-        if states:
-            last = self.run(problem.layer(problem.L - 1, states[-1])).output
-            if not np.array_equal(last, run.output, equal_nan=True):
-                return [*[None] * len(states), run.output]
-        return [*states, run.output]
 
-    def require_results(self, problem: Problem, returned: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        """Raise SubjectFault unless a result is two tensors of the documented form."""
-        if not (isinstance(returned, tuple) and len(returned) == 2):
-            expected = "a tuple (output, h_n)"
-            raise SubjectFault(Fact("the result of the call", described(returned), expected))
-        layout = problem.layout
-        shapes = {
-            "output": layout.from_steps(np.empty(problem.output_shape)).shape,
-            "h_n": layout.from_rows(np.empty(problem.h_n_shape)).shape,
-        }
-        with self.calling("reading the form of output and h_n"):
-            for (name, shape), tensor in zip(shapes.items(), returned, strict=True):
-                if not isinstance(tensor, torch.Tensor):
-                    raise SubjectFault(Fact(name, described(tensor), "a tensor"))
-                require(f"shape of {name}", tuple(tensor.shape), shape)
-                require(f"dtype of {name}", tensor.dtype, TORCH_DTYPES[problem.dtype])
-                require(f"device of {name}", tensor.device.type, torch.device(self.device).type)
-        return returned
+def visible_states(subject: Subject, problem: Problem, run: Run) -> list[Floats | None]:
+    """List every layer's states, (T, N, D*H), where they can be observed; None elsewhere.
+
+    The layers below the last do not show theirs. But where the layers, each run as a
+    network of its own on the states of the one below, lead to the run's output to the
+    bit, a correct subject's last layer may as well have read those states: then they
+    stand for the hidden ones. A subject that runs a stack in another way than its
+    layers does not show them.
+    """
+    states: list[Floats] = []
+    for l in range(problem.L - 1):
+        below = states[-1] if states else problem.input
+        states.append(subject.run(problem.layer(l, below)).output)
+    if states:
+        last = subject.run(problem.layer(problem.L - 1, states[-1])).output
+        if not np.array_equal(last, run.output, equal_nan=True):
+            return [*[None] * len(states), run.output]
+    return [*states, run.output]
+
+
+def require_results(
+    subject: Subject, problem: Problem, returned: Any
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Raise SubjectFault unless a result is two tensors of the documented form."""
+    if not (isinstance(returned, tuple) and len(returned) == 2):
+        expected = "a tuple (output, h_n)"
+        raise SubjectFault(Fact("the result of the call", described(returned), expected))
+    layout = problem.layout
+    shapes = {
+        "output": layout.from_steps(np.empty(problem.output_shape)).shape,
+        "h_n": layout.from_rows(np.empty(problem.h_n_shape)).shape,
+    }
+    with subject.calling("reading the form of output and h_n"):
+        for (name, shape), tensor in zip(shapes.items(), returned, strict=True):
+            if not isinstance(tensor, torch.Tensor):
+                raise SubjectFault(Fact(name, described(tensor), "a tensor"))
+            require(f"shape of {name}", tuple(tensor.shape), shape)
+            require(f"dtype of {name}", tensor.dtype, TORCH_DTYPES[problem.dtype])
+            require(f"device of {name}", tensor.device.type, torch.device(subject.device).type)
+    return returned
 
 
 def options_of(problem: Problem) -> dict[str, Any]:
@@ -300,54 +283,3 @@ def described(value: Any) -> str:
     if isinstance(value, tuple):
         return f"a tuple of {len(value)}"
     return f"a {type(value).__module__}.{type(value).__qualname__}".replace("builtins.", "")
-
-
-def load(
-    name: str,
-    device: str = "cpu",
-    cell: str | None = None,
-    *,
-    flushes: bool = False,
-    watch: Watch | None = None,
-) -> Subject:
-    """Load MODULE:CALLABLE, and its cell, found on the path or in the working directory.
-
-    torch.nn.RNN's cell is torch.nn.RNNCell; others have none unless one is named. Raises
-    CannotLoad, in one sentence, for a subject or a device that is not there.
-    """
-    if cell is None and name == DEFAULT_SUBJECT:
-        cell = DEFAULT_CELL
-    factory = load_callable("subject", name)
-    cell_factory = None if cell is None else load_callable("cell", cell)
-    try:
-        torch.zeros(1, device=device).cpu()
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise CannotLoad(f"device {device!r} is not available: {first_line(error)}") from error
-    packing = torch.nn.utils.rnn if name == DEFAULT_SUBJECT else None
-    return Subject(name, factory, device, cell or "", cell_factory, packing, flushes, watch)
-
-
-def load_callable(what: str, name: str) -> Any:
-    """Import what MODULE:CALLABLE names; raise CannotLoad, in one sentence, if it can't be."""
-    module_name, colon, attribute = name.partition(":")
-    if not (module_name and colon and attribute):
-        raise CannotLoad(f"{what}: expected MODULE:CALLABLE, got {name!r}")
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
-    try:
-        value: Any = importlib.import_module(module_name)
-    except (Exception, SystemExit) as error:
-        raise CannotLoad(f"{what}: importing {module_name} raised {first_line(error)}") from error
-    for part in attribute.split("."):
-        if not hasattr(value, part):
-            raise CannotLoad(f"{what}: module {module_name} has no {attribute!r}")
-        value = getattr(value, part)
-    if not callable(value):
-        raise CannotLoad(f"{what}: expected a callable, {name} is {described(value)}")
-    return value
-
-
-def first_line(error: BaseException) -> str:
-    """Say an exception in one line: its type and the first line of its message."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -9,7 +9,7 @@ from rnn_ref.judging.comparison import (
 )
 from rnn_ref.judging.oracle import Oracle
 from rnn_ref.judging.properties import in_group
-from rnn_ref.judging.subject import Subject
+from rnn_ref.judging.subject import Subject, visible_states
 
 holds_for = in_group("bounds")
 
@@ -25,7 +25,7 @@ def test_every_step_obeys_the_recurrence(case: Case, subject: Subject) -> list[C
     """Every state is one step of the equation from the states that the subject itself returned."""
     problem = subject.problem(case)
     oracle = Oracle(problem)
-    visible = subject.visible_states(problem, subject.run(problem))
+    visible = visible_states(subject, problem, subject.run(problem))
     return compare_steps(problem, visible, oracle.steps(oracle.returned_or_bounded(visible)))
 
 
@@ -44,7 +44,7 @@ def test_gradients_follow_from_the_states(case: Case, subject: Subject) -> list[
     """All gradients are the chain rule's, through the states that the subject itself returned."""
     problem = subject.problem(case)
     run, oracle = subject.run(problem, gradients=True), Oracle(problem)
-    visible = subject.visible_states(problem, run)
+    visible = visible_states(subject, problem, run)
     states = oracle.returned_or_bounded(visible)
     stepped = oracle.steps(states)
     gradients = oracle.gradients(oracle.states_for_backward(states, stepped))

@@ -55,11 +55,18 @@ class Unrolled(nn.Module):
         return output, output[-1:]
 
 
+def make_cell(subject: Subject, *arguments: Any, **options: Any) -> Any:
+    """Make a cell of a subject that has one."""
+    assert subject.cell is not None
+    with subject.calling("constructing the cell"):
+        return subject.cell(*arguments, **options)
+
+
 def unrolled(subject: Subject) -> Subject:
     """Take a subject's cell, unrolled, as a subject."""
 
     def factory(*arguments: Any, **options: Any) -> Unrolled:
-        return Unrolled(subject.make_cell(*arguments, **options))
+        return Unrolled(make_cell(subject, *arguments, **options))
 
     return replace(subject, name=subject.cell_name, factory=factory)
 
@@ -122,7 +129,7 @@ def test_a_cell_has_its_documented_parameters(case: Case, subject: Subject) -> l
     expected: dict[str, tuple[int, ...]] = {"weight_ih": (H, I), "weight_hh": (H, H)}
     if case.bias:
         expected |= {"bias_ih": (H,), "bias_hh": (H,)}
-    cell, large = subject.make_cell(I, H, **options), subject.make_cell(100, 64, **options)
+    cell, large = make_cell(subject, I, H, **options), make_cell(subject, 100, 64, **options)
     with subject.calling("reading the cell's parameters"):
         shapes = {name: tuple(parameter.shape) for name, parameter in cell.named_parameters()}
         state = list(cell.state_dict())
@@ -165,7 +172,7 @@ def test_a_wrong_call_of_a_cell_is_refused(case: Case, subject: Subject) -> list
     input = torch.zeros(1, case.I, device=subject.device)
 
     def call_with_sigmoid() -> None:
-        subject.make_cell(case.I, case.H, nonlinearity="sigmoid").to(subject.device)(input)
+        make_cell(subject, case.I, case.H, nonlinearity="sigmoid").to(subject.device)(input)
 
     with torch.no_grad():
         return [

@@ -14,7 +14,7 @@ from rnn_ref.cases.problem import Problem
 from rnn_ref.judging.comparison import Comparison, counted, same_results
 from rnn_ref.judging.facts import has_parameters, refuses, same_arrays
 from rnn_ref.judging.properties import in_group
-from rnn_ref.judging.subject import Subject
+from rnn_ref.judging.subject import Subject, read_gradients, require_results
 
 holds_for = in_group("errors")
 
@@ -150,10 +150,10 @@ def test_a_batch_of_none_is_accepted(case: Case, subject: Subject) -> list[Compa
     module, leaves = subject.build(problem), subject.leaves(empty)
     with subject.calling("the call with an empty batch"):
         returned = module(*leaves.values())
-    results = subject.require_results(empty, returned)
+    results = require_results(subject, empty, returned)
     with subject.calling("backward of an empty batch"):
         torch.autograd.backward([result.sum() for result in results])
-    gradients = subject.gradients(empty, module, leaves)
+    gradients = read_gradients(subject, empty, module, leaves)
     gradients.pop("input")
     zeros = {name: np.zeros(array.shape) for name, array in problem.parameters.items()}
     note = "in the gradients of an empty batch"

@@ -19,7 +19,7 @@ from rnn_ref.judging.facts import under
 from rnn_ref.judging.failures import Fact, SubjectFault, require
 from rnn_ref.judging.oracle import Oracle
 from rnn_ref.judging.properties import in_group
-from rnn_ref.judging.subject import Subject
+from rnn_ref.judging.subject import Subject, read_gradients, require_results
 
 holds_for = in_group("gradients")
 
@@ -38,7 +38,7 @@ def test_gradients_of_two_calls_add_up(case: Case, subject: Subject) -> list[Com
     module, leaves = subject.build(problem), subject.leaves(problem, gradients=True)
     for _ in range(2):
         subject.backward(problem, *subject.forward(problem, module, leaves))
-    gradients = subject.gradients(problem, module, leaves)
+    gradients = read_gradients(subject, problem, module, leaves)
     return compare_gradients(problem, gradients, twice(Oracle(problem).gradients()))
 
 
@@ -52,7 +52,7 @@ def test_a_retained_graph_gives_the_same_gradients_again(
     results = subject.forward(problem, module, leaves)
     subject.backward(problem, *results, retain_graph=True)
     subject.backward(problem, *results)
-    gradients = subject.gradients(problem, module, leaves)
+    gradients = read_gradients(subject, problem, module, leaves)
     return compare_gradients(problem, gradients, twice(Oracle(problem).gradients()))
 
 
@@ -95,7 +95,7 @@ def test_what_is_frozen_gets_no_gradient_and_the_rest_its_own(
     with subject.calling("reading the gradients of what is frozen"):
         wrong = [name for name in frozen if tensors[name].grad is not None]
     require("frozen tensors with a gradient", ", ".join(wrong) or "none", "none")
-    gradients = subject.gradients(problem, module, leaves)
+    gradients = read_gradients(subject, problem, module, leaves)
     expected = Oracle(problem).gradients()
     others = {name: gradient for name, gradient in expected.items() if name not in frozen}
     note = f"frozen: {', '.join(frozen) or 'nothing'}"
@@ -118,7 +118,7 @@ def test_the_gradient_of_one_element_of_output(case: Case, subject: Subject) -> 
     output, _ = subject.forward(problem, module, leaves)
     with subject.calling(f"backward from output{list(at)}"):
         problem.layout.to_steps(output)[at].backward()
-    gradients = subject.gradients(problem, module, leaves)
+    gradients = read_gradients(subject, problem, module, leaves)
     note = f"the loss is output{list(at)}"
     return under(note, compare_gradients(problem, gradients, Oracle(problem).gradients()))
 
@@ -133,7 +133,7 @@ def test_the_gradient_of_a_sum_comes_expanded(case: Case, subject: Subject) -> l
     output, _ = subject.forward(problem, module, leaves)
     with subject.calling("backward from output.sum()"):
         torch.autograd.backward(output.sum())
-    gradients = subject.gradients(problem, module, leaves)
+    gradients = read_gradients(subject, problem, module, leaves)
     return compare_gradients(problem, gradients, Oracle(problem).gradients())
 
 
@@ -144,7 +144,7 @@ def test_upstream_gradients_may_lie_in_any_order(case: Case, subject: Subject) -
     module, leaves = subject.build(problem), subject.leaves(problem, gradients=True)
     results = subject.forward(problem, module, leaves)
     subject.backward(problem, *results, arrange=lambda gradient: gradient.mT.contiguous().mT)
-    gradients = subject.gradients(problem, module, leaves)
+    gradients = read_gradients(subject, problem, module, leaves)
     return compare_gradients(problem, gradients, Oracle(problem).gradients())
 
 
@@ -235,8 +235,8 @@ def test_gradients_survive_checkpointing(case: Case, subject: Subject) -> list[C
     module, leaves = subject.build(problem), subject.leaves(problem, gradients=True)
     with subject.calling("the call under checkpoint"):
         returned = checkpoint(module, *leaves.values(), use_reentrant=False)
-    subject.backward(problem, *subject.require_results(problem, returned))
-    gradients = subject.gradients(problem, module, leaves)
+    subject.backward(problem, *require_results(subject, problem, returned))
+    gradients = read_gradients(subject, problem, module, leaves)
     return compare_gradients(problem, gradients, Oracle(problem).gradients())
 
 
@@ -273,7 +273,7 @@ def test_gradients_have_gradients(case: Case, subject: Subject) -> list[Comparis
     def call(*tensors: torch.Tensor) -> Any:
         given = dict(zip(parameters, tensors[len(leaves) :], strict=True))
         returned = torch.func.functional_call(module, given, tensors[: len(leaves)])
-        return subject.require_results(problem, returned)
+        return require_results(subject, problem, returned)
 
     torch.manual_seed(case.seed)  # it draws the upstream gradients
     mismatch = None

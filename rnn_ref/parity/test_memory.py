@@ -15,10 +15,10 @@ from rnn_ref.judging.comparison import (
     compare_results,
     same_results,
 )
-from rnn_ref.judging.facts import same_arrays, under
+from rnn_ref.judging.facts import read, same_arrays, under
 from rnn_ref.judging.oracle import Oracle
 from rnn_ref.judging.properties import in_group
-from rnn_ref.judging.subject import Run, Subject
+from rnn_ref.judging.subject import Run, Subject, read_gradients
 
 holds_for = in_group("memory")
 
@@ -98,7 +98,7 @@ def compare_all(
     oracle = Oracle(problem)
     output, h_n = subject.forward(problem, module, leaves)
     subject.backward(problem, output, h_n)
-    gradients = subject.gradients(problem, module, leaves)
+    gradients = read_gradients(subject, problem, module, leaves)
     return [
         *compare_results(problem, *subject.arrays(problem, output, h_n), oracle.results),
         *compare_gradients(problem, gradients, oracle.gradients()),
@@ -125,7 +125,7 @@ def test_an_expanded_state_is_every_rows_own(case: Case, subject: Subject) -> li
     expected = oracle.gradients()
     of_all_rows = expected["h_0"].swapaxes(0, 1).sum(axis=0)
     expected["h_0"] = of_all_rows.stored.reshape(*one.shape)
-    gradients = subject.gradients(problem, module, leaves)
+    gradients = read_gradients(subject, problem, module, leaves)
     return [
         *compare_results(problem, *subject.arrays(problem, output, h_n), oracle.results),
         *compare_gradients(problem, gradients, expected),
@@ -165,7 +165,7 @@ def test_results_share_no_memory_with_arguments(case: Case, subject: Subject) ->
     module, leaves = subject.build(problem), subject.leaves(problem)
     with torch.no_grad():
         output, h_n = subject.forward(problem, module, leaves)
-        before = subject.read(problem, module, leaves)
+        before = read(subject, problem, module, leaves)
         _, h_n_before = subject.arrays(problem, output, h_n)
         with subject.calling("writing into output"):
             output.fill_(3)
@@ -173,7 +173,7 @@ def test_results_share_no_memory_with_arguments(case: Case, subject: Subject) ->
         with subject.calling("writing into h_n"):
             h_n.fill_(5)
         output_after, _ = subject.arrays(problem, output, h_n)
-        after = subject.read(problem, module, leaves)
+        after = read(subject, problem, module, leaves)
     got, expected = (output_after, h_n_after), (np.full(output_after.shape, 3.0), h_n_before)
     return [
         *same_results(problem, "after writing into the other", got, expected),

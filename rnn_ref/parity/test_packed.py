@@ -28,7 +28,7 @@ from rnn_ref.judging.facts import under
 from rnn_ref.judging.failures import Fact, SubjectFault, require
 from rnn_ref.judging.oracle import Oracle
 from rnn_ref.judging.properties import in_group
-from rnn_ref.judging.subject import Subject, described
+from rnn_ref.judging.subject import Subject, described, read_gradients, require_results
 
 holds_for = in_group("packed")
 
@@ -103,7 +103,7 @@ def call(
     with subject.calling("unpacking output"):
         padded, lengths = pad_packed_sequence(output, first, total_length=T)
     require("lengths of output", lengths.tolist(), batch.lengths)
-    return subject.require_results(problem, (padded, h_n))
+    return require_results(subject, problem, (padded, h_n))
 
 
 def listed(numbers: torch.Tensor | None) -> list[int] | None:
@@ -189,7 +189,7 @@ def test_gradients_of_packed_sequences(case: Case, subject: Subject) -> list[Com
     expected = gradients.parameters | {"input": gradients.input}
     if p.h_0 is not None:
         expected["h_0"] = gradients.h_0
-    got = subject.gradients(p, module, batch.leaves)
+    got = read_gradients(subject, p, module, batch.leaves)
     return under(batch.note, compare_gradients(p, got, expected))
 
 

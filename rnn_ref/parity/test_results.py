@@ -14,10 +14,10 @@ from rnn_ref.judging.comparison import (
     counted,
     same_bits,
 )
-from rnn_ref.judging.facts import same_arrays
+from rnn_ref.judging.facts import read, same_arrays
 from rnn_ref.judging.oracle import Oracle
 from rnn_ref.judging.properties import in_group
-from rnn_ref.judging.subject import Subject
+from rnn_ref.judging.subject import Subject, visible_states
 from rnn_ref.reference import final
 
 holds_for = in_group("results")
@@ -74,9 +74,9 @@ def test_a_call_changes_neither_arguments_nor_weights(
     """Input, h_0 and every parameter are the same, to the bit, after a call."""
     problem = subject.problem(case)
     module, leaves = subject.build(problem), subject.leaves(problem)
-    before = subject.read(problem, module, leaves)
+    before = read(subject, problem, module, leaves)
     subject.forward(problem, module, leaves)
-    after = subject.read(problem, module, leaves)
+    after = read(subject, problem, module, leaves)
     return same_arrays("after a call", after, before, problem.rounding)
 
 
@@ -90,6 +90,6 @@ def test_a_later_call_owes_nothing_to_an_earlier_one(
     longer = np.concatenate([problem.input[::-1], problem.input])
     subject.run(replace(problem, input=longer), module)
     run, oracle = subject.run(problem, module), Oracle(problem)
-    visible = subject.visible_states(problem, run)
+    visible = visible_states(subject, problem, run)
     last = oracle.steps(oracle.returned_or_bounded(visible))[-1]
     return [compare_states("output", problem, problem.L - 1, run.output, last)]

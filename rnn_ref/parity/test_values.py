@@ -16,7 +16,7 @@ from rnn_ref.judging.comparison import Comparison, compare_results, left_open, s
 from rnn_ref.judging.facts import under
 from rnn_ref.judging.oracle import Oracle
 from rnn_ref.judging.properties import in_group
-from rnn_ref.judging.subject import Subject
+from rnn_ref.judging.subject import Subject, require_results
 
 holds_for = in_group("values")
 
@@ -197,7 +197,7 @@ def test_autocast_stays_within_the_bounds_of_the_lower_dtype(
         returned = module(*leaves.values())
         if isinstance(returned, tuple):
             returned = tuple(map(in_float32, returned))
-    results = subject.require_results(high, returned)
+    results = require_results(subject, high, returned)
     return compare_results(low, *subject.arrays(high, *results), Oracle(low).results)
 
 

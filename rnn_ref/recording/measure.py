@@ -29,7 +29,7 @@ from rnn_ref.cases.corpus import as_bytes, cases_to_record, read_corpus
 from rnn_ref.cases.problem import Problem
 from rnn_ref.judging.failures import SubjectFault
 from rnn_ref.judging.oracle import Oracle
-from rnn_ref.judging.subject import Run, Subject
+from rnn_ref.judging.subject import Run, Subject, visible_states
 from rnn_ref.process.environment import environment
 from rnn_ref.recording.record import COLUMNS, MEASURED, Recorder
 from rnn_ref.reference import Array, final
@@ -223,7 +223,7 @@ def digest(arrays: Sequence[Floats]) -> str:
 def measure(subject: Subject, problem: Problem, *, gradients: bool = True) -> dict[str, Any]:
     """Measure each of a subject's results: a digest of its bits, its errors by quantity."""
     run = subject.run(problem, gradients=gradients)
-    observed = Observed(run, subject.visible_states(problem, run))
+    observed = Observed(run, visible_states(subject, problem, run))
     oracles = {
         "true": Exact(problem),
         "float64": Float64(problem),

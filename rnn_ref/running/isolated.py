@@ -53,7 +53,7 @@ def begin(folder: Path, name: str, device: str, timeout: float) -> None:
 @cache
 def loaded() -> tuple[Subject, Guard]:
     """Load the subject, and what watches it; raise CannotLoad if it can't be loaded."""
-    from rnn_ref.judging.subject import load
+    from rnn_ref.judging.loading import load
 
     guard = Guard(Here.folder, PROCESS, Here.timeout)
     with guard.inside("loading", {}):

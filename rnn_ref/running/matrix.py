@@ -104,8 +104,8 @@ def reasons(way: Way) -> Iterator[str]:
     by_reason: dict[str, list[str]] = {}
     for what, reason in {**way.without, **way.omitted}.items():
         by_reason.setdefault(reason, []).append(what)
-    for reason, what in by_reason.items():
-        yield f"not judged: {', '.join(what)}: {reason}"
+    for reason, names in by_reason.items():
+        yield f"not judged: {', '.join(names)}: {reason}"
 
 
 def listed(names: Sequence[str]) -> Iterator[str]:

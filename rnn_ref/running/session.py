@@ -16,7 +16,7 @@ import pytest
 
 from rnn_ref.cases.case import Case
 from rnn_ref.judging.failures import CannotLoad
-from rnn_ref.process.environment import THREADS, environment
+from rnn_ref.process.environment import THREADS, environment, processor_flags
 from rnn_ref.process.guard import ALONE, Guard, RunFolder, limited_memory
 from rnn_ref.recording.record import UnusableFile, require_no_record
 from rnn_ref.running.options import DTYPES, PROFILES, RunOptions
@@ -133,8 +133,8 @@ class Session:
         """The subject, loaded, and what is drawn for it; a UsageError if that can't be."""
         for name, value in THREADS.items():
             os.environ.setdefault(name, value)
+        from rnn_ref.judging.loading import load
         from rnn_ref.judging.search import Judge
-        from rnn_ref.judging.subject import load
         from rnn_ref.process.settings import restoring_settings
 
         options, groups = self.options, self.groups
@@ -155,7 +155,7 @@ class Session:
             seed=options.seed,
             without=frozenset(options.without) | subject.lacks,
             case=self.case,
-            deviations=self.deviations,
+            deviations=known_deviations(options, self.option("deviations"), groups),
             groups=frozenset(options.groups),
             omitted=frozenset(options.omitted),
             around=restoring_settings,
@@ -167,23 +167,6 @@ class Session:
         from rnn_ref.parity import properties
 
         return {name: declared.group for name, declared in properties().items()}
-
-    @cached_property
-    def deviations(self) -> list[Deviation]:
-        """The known deviations that apply to this run; a UsageError for an unusable ledger."""
-        import torch
-
-        from rnn_ref.judging.deviations import BUILT_IN, Unreadable, read_ledger
-        from rnn_ref.process.environment import processor_flags
-
-        ledger, flags = self.option("deviations"), processor_flags()
-        files = [BUILT_IN] if ledger is None else [BUILT_IN, Path(ledger)]
-        try:
-            entries = [entry for file in files for entry in read_ledger(file, self.groups)]
-        except Unreadable as error:
-            raise pytest.UsageError(f"deviations: {error}") from error
-        subject, device = self.options.subject, self.options.device
-        return [e for e in entries if e.applies(subject, device, torch.__version__, flags)]
 
     @cached_property
     def baseline(self) -> Record | None:
@@ -211,25 +194,42 @@ class Session:
             and (not groups or declared.group in groups)
         )
 
-    def prepare(self, items: list[pytest.Item]) -> None:
-        """Put the set-up property first, and load the subject, if any property is to run."""
-        declared = {item: property_of(item) for item in items}
-        compares = [item for item, p in declared.items() if p is not None and p.baseline]
-        if self.option("baseline") is None:
-            items[:] = [item for item in items if item not in compares]
-        elif not any(self.selects(property_of(item)) for item in compares):
-            raise pytest.UsageError(
-                "baseline: its property is not selected (see -k, --group and --omit)"
-            )
-        properties = [item for item in items if declared[item] is not None]
-        if not properties:
-            return
-        items.sort(key=lambda item: not getattr(declared[item], "setup", False))
-        require_writable(self.option("json"))
-        self.judge  # noqa: B018 - loads the subject now, for what can't be loaded ends the run
-        self.baseline  # noqa: B018 - the same
-        self.folder.post(ENVIRONMENT, json.dumps(environment(self.options.device)))
-        self.folder.post(JUDGING, str(self.options))
+
+def prepare(session: Session, items: list[pytest.Item]) -> None:
+    """Put the set-up property first, and load the subject, if any property is to run."""
+    declared = {item: property_of(item) for item in items}
+    compares = [item for item, p in declared.items() if p is not None and p.baseline]
+    if session.option("baseline") is None:
+        items[:] = [item for item in items if item not in compares]
+    elif not any(session.selects(declared[item]) for item in compares):
+        raise pytest.UsageError(
+            "baseline: its property is not selected (see -k, --group and --omit)"
+        )
+    if all(declared[item] is None for item in items):
+        return
+    items.sort(key=lambda item: not getattr(declared[item], "setup", False))
+    require_writable(session.option("json"))
+    session.judge  # noqa: B018 - loads the subject now, for what can't be loaded ends the run
+    session.baseline  # noqa: B018 - the same
+    session.folder.post(ENVIRONMENT, json.dumps(environment(session.options.device)))
+    session.folder.post(JUDGING, str(session.options))
+
+
+def known_deviations(
+    options: RunOptions, ledger: str | None, groups: dict[str, str]
+) -> list[Deviation]:
+    """Read the known deviations that apply to a run; a UsageError for an unusable ledger."""
+    import torch
+
+    from rnn_ref.judging.deviations import BUILT_IN, Unreadable, read_ledger
+
+    files = [BUILT_IN] if ledger is None else [BUILT_IN, Path(ledger)]
+    try:
+        entries = [entry for file in files for entry in read_ledger(file, groups)]
+    except Unreadable as error:
+        raise pytest.UsageError(f"deviations: {error}") from error
+    run = (options.subject, options.device, torch.__version__, processor_flags())
+    return [entry for entry in entries if entry.applies(*run)]
 
 
 def require_known(option: str, values: Sequence[str], known: Sequence[str]) -> None:

@@ -1,0 +1,65 @@
+"""Load a subject by name."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rnn_ref.judging.failures import CannotLoad
+from rnn_ref.judging.replay import DEFAULT_CELL, DEFAULT_SUBJECT
+from rnn_ref.judging.subject import Subject, Watch, described
+
+
+def load(
+    name: str,
+    device: str = "cpu",
+    cell: str | None = None,
+    *,
+    flushes: bool = False,
+    watch: Watch | None = None,
+) -> Subject:
+    """Load MODULE:CALLABLE, and its cell, found on the path or in the working directory.
+
+    torch.nn.RNN's cell is torch.nn.RNNCell; others have none unless one is named. Raises
+    CannotLoad, in one sentence, for a subject or a device that is not there.
+    """
+    if cell is None and name == DEFAULT_SUBJECT:
+        cell = DEFAULT_CELL
+    factory = load_callable("subject", name)
+    cell_factory = None if cell is None else load_callable("cell", cell)
+    try:
+        torch.zeros(1, device=device).cpu()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise CannotLoad(f"device {device!r} is not available: {first_line(error)}") from error
+    packing = torch.nn.utils.rnn if name == DEFAULT_SUBJECT else None
+    return Subject(name, factory, device, cell or "", cell_factory, packing, flushes, watch)
+
+
+def load_callable(what: str, name: str) -> Any:
+    """Import what MODULE:CALLABLE names; raise CannotLoad, in one sentence, if it can't be."""
+    module_name, colon, attribute = name.partition(":")
+    if not (module_name and colon and attribute):
+        raise CannotLoad(f"{what}: expected MODULE:CALLABLE, got {name!r}")
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        value: Any = importlib.import_module(module_name)
+    except (Exception, SystemExit) as error:
+        raise CannotLoad(f"{what}: importing {module_name} raised {first_line(error)}") from error
+    for part in attribute.split("."):
+        if not hasattr(value, part):
+            raise CannotLoad(f"{what}: module {module_name} has no {attribute!r}")
+        value = getattr(value, part)
+    if not callable(value):
+        raise CannotLoad(f"{what}: expected a callable, {name} is {described(value)}")
+    return value
+
+
+def first_line(error: BaseException) -> str:
+    """Say an exception in one line: its type and the first line of its message."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
