@@ -1,7 +1,7 @@
 """Lets a bare checkout, in which nothing is installed, know the suite's options."""
 
-import os
+from rnn_ref.process.environment import set_threads
 
 pytest_plugins = ["rnn_ref.plugin"]
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in rnn_ref.cli.ENVIRONMENT
+set_threads()

@@ -70,16 +70,20 @@ def eager_without_onednn(*arguments: Any, **options: Any) -> nn.RNN:
 def functional(rnn: nn.RNN, _: Arguments) -> Forward:
     """Through torch.func.functional_call, the parameters as an argument."""
     skeleton = like(rnn, nn.RNN)
-    return lambda *given: torch.func.functional_call(skeleton, dict(rnn.named_parameters()), given)
+
+    def call(*arguments: Tensor) -> Any:
+        return torch.func.functional_call(skeleton, dict(rnn.named_parameters()), arguments)
+
+    return call
 
 
 @way
 def forward_mode(rnn: nn.RNN, _: Arguments) -> Forward:
     """Run it through torch.func.jvp, and return the primal results."""
 
-    def call(*given: Tensor) -> Any:
-        tangents = tuple(torch.ones_like(a) for a in given)
-        return torch.func.jvp(rnn, given, tangents)[0]
+    def call(*arguments: Tensor) -> Any:
+        tangents = tuple(torch.ones_like(a) for a in arguments)
+        return torch.func.jvp(rnn, arguments, tangents)[0]
 
     return call
 
@@ -116,7 +120,11 @@ def exported(rnn: nn.RNN, arguments: Arguments, *, decompose: bool) -> Forward:
     """Export a graph, to be called with the module's own parameters."""
     program = torch.export.export(rnn, arguments)
     graph = (program.run_decompositions() if decompose else program).module()
-    return lambda *given: torch.func.functional_call(graph, dict(rnn.named_parameters()), given)
+
+    def call(*arguments: Tensor) -> Any:
+        return torch.func.functional_call(graph, dict(rnn.named_parameters()), arguments)
+
+    return call
 
 
 @way
@@ -139,8 +147,8 @@ def compiled(rnn: nn.RNN, backend: str) -> Forward:
     counts = dynamo.utils.counters["stats"]
     before, call = counts["unique_graphs"], torch.compile(rnn, backend=backend, dynamic=False)
 
-    def proven(*given: Tensor) -> Any:
-        results = call(*given)
+    def proven(*arguments: Tensor) -> Any:
+        results = call(*arguments)
         if counts["unique_graphs"] <= before:
             raise RuntimeError(f"torch.compile, backend {backend}, compiled no graph")
         return results
@@ -170,9 +178,9 @@ def compiled_inductor(rnn: nn.RNN, _: Arguments) -> Forward:
 def inference(rnn: nn.RNN, _: Arguments) -> Forward:
     """Under torch.inference_mode, in which nothing is recorded for backward."""
 
-    def call(*given: Tensor) -> Any:
+    def call(*arguments: Tensor) -> Any:
         with torch.inference_mode():
-            return rnn(*given)
+            return rnn(*arguments)
 
     return call
 
@@ -180,11 +188,11 @@ def inference(rnn: nn.RNN, _: Arguments) -> Forward:
 def ensemble(rnn: nn.RNN, skeleton: nn.RNN) -> Forward:
     """Run three networks side by side by torch.func.vmap; return the second one's results."""
 
-    def call(*given: Tensor) -> Any:
+    def call(*arguments: Tensor) -> Any:
         stacked = {name: torch.stack([p * 2, p, -p]) for name, p in rnn.named_parameters()}
 
         def member(weights: dict[str, Tensor]) -> Any:
-            return torch.func.functional_call(skeleton, weights, given)
+            return torch.func.functional_call(skeleton, weights, arguments)
 
         output, h_n = torch.func.vmap(member, randomness="different")(stacked)
         return output[1], h_n[1]
@@ -220,8 +228,8 @@ def onnx_session(model: bytes) -> Callable[..., list[Tensor]]:
     session = runtime.InferenceSession(model, providers=["CPUExecutionProvider"])
     names = [input.name for input in session.get_inputs()]
 
-    def call(*given: Tensor) -> list[Tensor]:
-        arrays = [tensor.detach().contiguous().numpy() for tensor in given]
+    def call(*arguments: Tensor) -> list[Tensor]:
+        arrays = [tensor.detach().contiguous().numpy() for tensor in arguments]
         results = session.run(None, dict(zip(names, arrays, strict=True)))
         return [torch.from_numpy(result) for result in results]
 
@@ -232,10 +240,10 @@ def onnx_session(model: bytes) -> Callable[..., list[Tensor]]:
 def onnx_exported(rnn: nn.RNN, arguments: Arguments) -> Forward:
     """Export by torch.onnx, and run by ONNX Runtime."""
     export: Any = torch.onnx.export
-    with contextlib.redirect_stdout(io.StringIO()):  # it tells of its progress
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
         program = export(rnn.eval(), arguments, dynamo=True, verbose=False)
     session = onnx_session(program.model_proto.SerializeToString())
-    return lambda *given: tuple(session(*given))
+    return lambda *arguments: tuple(session(*arguments))
 
 
 def onnx_layer(rnn: nn.RNN, l: int, x: Tensor, h_0: Tensor) -> list[Tensor]:
@@ -258,9 +266,9 @@ def onnx_layer(rnn: nn.RNN, l: int, x: Tensor, h_0: Tensor) -> list[Tensor]:
         activations=[rnn.nonlinearity.capitalize()] * len(ends),
     )  # fmt: skip
     float32 = onnx.TensorProto.FLOAT
-    given = [onnx.helper.make_tensor_value_info(n, float32, a.shape) for n, a in arguments.items()]
-    told = [onnx.helper.make_tensor_value_info(n, float32, None) for n in ("Y", "Y_h")]
-    graph = onnx.helper.make_graph([node], "rnn", given, told)
+    inputs = [onnx.helper.make_tensor_value_info(n, float32, a.shape) for n, a in arguments.items()]
+    outputs = [onnx.helper.make_tensor_value_info(n, float32, None) for n in ("Y", "Y_h")]
+    graph = onnx.helper.make_graph([node], "rnn", inputs, outputs)
     opset = [onnx.helper.make_opsetid("", 22)]
     model = onnx.helper.make_model(graph, opset_imports=opset, ir_version=10)
     return onnx_session(model.SerializeToString())(*arguments.values())

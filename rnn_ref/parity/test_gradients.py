@@ -271,8 +271,8 @@ def test_gradients_have_gradients(case: Case, subject: Subject) -> list[Comparis
         inputs = sum(tensor.numel() for tensor in tensors)
 
     def call(*tensors: torch.Tensor) -> Any:
-        given = dict(zip(parameters, tensors[len(leaves) :], strict=True))
-        returned = torch.func.functional_call(module, given, tensors[: len(leaves)])
+        weights = dict(zip(parameters, tensors[len(leaves) :], strict=True))
+        returned = torch.func.functional_call(module, weights, tensors[: len(leaves)])
         return require_results(subject, problem, returned)
 
     torch.manual_seed(case.seed)  # it draws the upstream gradients

@@ -398,12 +398,13 @@ def test_repr_tells_the_sizes(case: Case, subject: Subject) -> list[Comparison]:
     problem = subject.problem(case)
     module = subject.build(problem)
     with subject.calling("repr of the module"):
-        told = " ".join(repr(module).split())
+        representation = " ".join(repr(module).split())
     expected = [f"{case.I}, {case.H}"]
     for name, value in differing(problem).items():
         if name != "nonlinearity":
             expected.append(f"{name}={value}")
     for words in expected:
-        if not re.search(rf"\b{re.escape(words)}\b", told):
-            raise SubjectFault(Fact("the module's representation", told[:300], f"{words!r} in it"))
+        if not re.search(rf"\b{re.escape(words)}\b", representation):
+            what = "the module's representation"
+            raise SubjectFault(Fact(what, representation[:300], f"{words!r} in it"))
     return [counted("sizes and options in the representation", len(expected))]

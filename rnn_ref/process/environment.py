@@ -18,6 +18,12 @@ It is read when torch and NumPy are loaded, so a process must have it before.
 """
 
 
+def set_threads() -> None:
+    """Give this process THREADS, unless the caller's environment says otherwise."""
+    for name, value in THREADS.items():
+        os.environ.setdefault(name, value)
+
+
 def environment(device: str) -> dict[str, Any]:
     """Describe versions, processor and its capability, oneDNN, BLAS libraries, threads, device."""
     import numpy as np

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from rnn_ref.cases.case import Case
 from rnn_ref.judging.failures import what_is_wrong
-from rnn_ref.process.environment import THREADS
+from rnn_ref.process.environment import set_threads
 from rnn_ref.process.guard import Guard, death, limited_memory
 from rnn_ref.running.workers import PATIENCE, cost, failure_of
 
@@ -42,8 +42,7 @@ class Here:
 
 def begin(folder: Path, name: str, device: str, timeout: float) -> None:
     """Make the measuring process ready; it ends with the one that started it."""
-    for variable, value in THREADS.items():
-        os.environ.setdefault(variable, value)
+    set_threads()
     os.dup2(2, 1)  # what the subject prints stays out of the record
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a person's interrupt ends the other process
     threading.Thread(target=end_with_parent, daemon=True).start()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -16,7 +15,7 @@ import pytest
 
 from rnn_ref.cases.case import Case
 from rnn_ref.judging.failures import CannotLoad
-from rnn_ref.process.environment import THREADS, environment, processor_flags
+from rnn_ref.process.environment import environment, processor_flags, set_threads
 from rnn_ref.process.guard import ALONE, Guard, RunFolder, limited_memory
 from rnn_ref.recording.record import UnusableFile, require_no_record
 from rnn_ref.running.options import DTYPES, PROFILES, RunOptions
@@ -131,8 +130,7 @@ class Session:
     @cached_property
     def judge(self) -> Judge:
         """The subject, loaded, and what is drawn for it; a UsageError if that can't be."""
-        for name, value in THREADS.items():
-            os.environ.setdefault(name, value)
+        set_threads()
         from rnn_ref.judging.loading import load
         from rnn_ref.judging.search import Judge
         from rnn_ref.process.settings import restoring_settings
