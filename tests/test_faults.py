@@ -2,59 +2,66 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 import re
 
 import pytest
 
-import rnn_ref.parity
-from rnn_ref.judging.search import Examination, Property
+from rnn_ref.cases.case import Case
+from rnn_ref.judging.failures import Kind
 from rnn_ref.judging.subject import Subject
 from tests.faults import FAULTS, Fault
 from tests.subjects import plain_packing
 from tests.subjects.correct import CORRECT
 from tests.subjects.plain_rnn import PlainCell
+from tests.support.judging import PROPERTIES, failure_of, outcomes
 
-MODULES = [
-    importlib.import_module(f"rnn_ref.parity.{module.name}")
-    for module in pkgutil.iter_modules(rnn_ref.parity.__path__)
-]
-PROPERTIES: dict[str, Property] = {
-    name.removeprefix("test_"): test.rnn_property
-    for module in MODULES
-    for name, test in vars(module).items()
-    if hasattr(test, "rnn_property")
-}
-
-
-def verdict(subject: Subject, name: str, examples: int = 200) -> str:
-    """The message with which a property fails, for the first structure that it fails for."""
-    examination = Examination(subject, ("float32", "float64"), examples, 0, subject.lacks)
-    for structure in PROPERTIES[name].domains:
-        try:
-            examination.examine(PROPERTIES[name], structure)
-        except pytest.fail.Exception as failure:
-            return str(failure)
-    return ""
+JUDGED = [name for name, declared in PROPERTIES.items() if not declared.baseline]
+"""The properties that need no record made before."""
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_a_planted_fault_is_found_by_the_property_named(fault: Fault) -> None:
-    """The property fails in the default profile, and its message says where and how to replay."""
-    message = verdict(fault.plant(), fault.found_by)
-    assert re.search(r"^replay: rnn-ref verify .* -k test_\w+ --case '", message, re.MULTILINE)
-    assert re.search(r"^\S.*$(?s:.*)^case: ", message, re.MULTILINE)
+    """The property fails in the default profile, and its failure says where and how to replay."""
+    failure = failure_of(fault.plant(), fault.found_by)
+    assert failure is not None
+    assert failure.kind in (Kind.NUMBERS, Kind.FACT, Kind.EXCEPTION), str(failure)
+    assert failure.property == f"test_{fault.found_by}"
+    assert failure.replay.startswith("rnn-ref verify ")
+    assert len(str(failure).splitlines()) <= 12
+    assert (failure.kind == Kind.NUMBERS) == bool(failure.comparisons)
+    for comparison in failure.comparisons:
+        worst = comparison.worst
+        assert worst is not None
+        assert worst.axes
+        assert len(worst.axes) == len(worst.index)
+    assert (failure.kind == Kind.FACT) == (failure.fact is not None)
+    assert (failure.kind == Kind.EXCEPTION) == (failure.raised is not None)
+    assert failure.raised is None or failure.raised.place
+    again = failure_of(fault.plant(), fault.found_by, case=Case.parse(failure.case))
+    assert again is not None
+    assert (again.kind, again.case) == (failure.kind, failure.case)
 
 
-def test_every_property_is_there_for_a_fault() -> None:
+def test_every_property_has_a_fault_and_every_fault_a_property() -> None:
     """No property without a fault that it finds, and no fault whose property is not there."""
-    assert {fault.found_by for fault in FAULTS} == PROPERTIES.keys()
+    assert {fault.found_by for fault in FAULTS} == set(JUDGED)
 
 
-@pytest.mark.parametrize("name", PROPERTIES)
-@pytest.mark.parametrize("subject", CORRECT, ids=lambda subject: subject.__name__)
-def test_a_correct_rnn_is_never_blamed(subject: type, name: str) -> None:
-    """Whatever its order of summation, a correct RNN satisfies every property."""
-    whole = Subject(subject.__name__, subject, cell=PlainCell, packing=plain_packing)
-    assert verdict(whole, name, examples=4) == ""
+def test_faults_have_names_of_their_own_and_threads_by_number() -> None:
+    """No two faults have one name, of one line; a thread is cited as owner/repository#number."""
+    names = [fault.name for fault in FAULTS]
+    assert len(set(names)) == len(names)
+    assert [name for name in names if "\n" in name or name.endswith(".")] == []
+    threads = [fault.seen for fault in FAULTS if fault.seen]
+    assert [thread for thread in threads if not re.fullmatch(r"[\w.-]+/[\w.-]+#\d+", thread)] == []
+
+
+@pytest.mark.parametrize("name", JUDGED)
+@pytest.mark.parametrize("rnn", CORRECT, ids=lambda rnn: rnn.__name__)
+def test_a_correct_rnn_is_never_blamed(rnn: type, name: str) -> None:
+    """Whatever its order of summation, a correct RNN satisfies every property, and is compared."""
+    subject = Subject(rnn.__name__, rnn, cell=PlainCell, packing=plain_packing)
+    for outcome in outcomes(subject, name, examples=4):
+        assert outcome.failure is None, str(outcome.failure)
+        assert outcome.not_judged == ""  # it lacks nothing, and both dtypes are judged
+        assert outcome.elements > outcome.open

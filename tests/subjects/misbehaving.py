@@ -505,10 +505,10 @@ class EndsByDtype(nn.RNN):
     """Ends the process, if it is bidirectional, in another way for each dtype."""
 
     ways: dict[torch.dtype, Callable[[], NoReturn]] = {  # noqa: RUF012
-        torch.float64: leave,
-        torch.float32: abort,
-        torch.bfloat16: hang,
-        torch.float16: gather,
+        torch.float64: hang,
+        torch.float32: gather,
+        torch.bfloat16: abort,
+        torch.float16: leave,
     }
 
     def forward(self, input: Any, hx: Any = None) -> Any:

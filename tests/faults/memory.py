@@ -1,0 +1,154 @@
+"""Faults of memory: layouts that are misread, results that share, scratch that is kept."""
+
+import time
+
+import torch
+from torch import Tensor
+
+from tests.faults.catalogue import fault
+from tests.subjects.plain_rnn import PlainRNN
+
+UNCHANGED = "a_call_changes_neither_arguments_nor_weights"
+ARGUMENTS = "arguments_may_lie_in_any_way"
+PARAMETERS = "parameters_may_lie_in_any_way"
+
+
+@fault(UNCHANGED)
+class OverwritesH0(PlainRNN):
+    """h_0 is overwritten by the last state."""
+
+    def run_direction(self, x: Tensor, h_0: Tensor, *weights: Tensor) -> Tensor:
+        y = super().run_direction(x, h_0, *weights)
+        h_0.data.copy_(y[-1])
+        return y
+
+
+@fault(UNCHANGED)
+class OverwritesTheInput(PlainRNN):
+    """The input is doubled in place."""
+
+    def run_direction(self, x: Tensor, h_0: Tensor, *weights: Tensor) -> Tensor:
+        y = super().run_direction(x, h_0, *weights)
+        x.data.mul_(2)
+        return y
+
+
+@fault(ARGUMENTS, seen="pytorch/pytorch#11206")
+class ReadsAStridedInputAsDense(PlainRNN):
+    """The strides of the input are ignored."""
+
+    def run_padded(self, input: Tensor, h_0: Tensor | None) -> tuple[Tensor, Tensor]:
+        if not input.is_contiguous():
+            input = input.as_strided(input.shape, torch.empty(input.shape).stride())
+        return super().run_padded(input, h_0)
+
+
+@fault(ARGUMENTS, seen="pytorch/pytorch#104439")
+class ReadsTheInputFromItsStorage(PlainRNN):
+    """The input's offset in its storage is ignored."""
+
+    def run_padded(self, input: Tensor, h_0: Tensor | None) -> tuple[Tensor, Tensor]:
+        return super().run_padded(input.as_strided(input.shape, input.stride(), 0), h_0)
+
+
+@fault(ARGUMENTS, seen="pytorch/rl#3754")
+class RefusesOddStrides(PlainRNN):
+    """The call raises for odd strides of an axis of size 1."""
+
+    def run_padded(self, input: Tensor, h_0: Tensor | None) -> tuple[Tensor, Tensor]:
+        if input.is_contiguous() and input.stride() != torch.empty(input.shape).stride():
+            raise RuntimeError(f"strides {input.stride()} are not supported")
+        return super().run_padded(input, h_0)
+
+
+@fault(ARGUMENTS, seen="allenai/allennlp#1486")
+class RefusesAStridedH0(PlainRNN):
+    """The call raises for an h_0 that is not contiguous."""
+
+    def run_padded(self, input: Tensor, h_0: Tensor | None) -> tuple[Tensor, Tensor]:
+        if h_0 is not None and not h_0.is_contiguous():
+            raise RuntimeError("h_0 is not contiguous")
+        return super().run_padded(input, h_0)
+
+
+@fault(PARAMETERS, seen="pytorch/pytorch#24828")
+class ReadsAStridedWeightAsDense(PlainRNN):
+    """The strides of W_hh are ignored."""
+
+    def weights_of(self, l: int, d: int) -> list[Tensor]:
+        W_ih, W_hh, *biases = super().weights_of(l, d)
+        if not W_hh.is_contiguous():
+            W_hh = W_hh.as_strided(W_hh.shape, (W_hh.shape[1], 1))
+        return [W_ih, W_hh, *biases]
+
+
+@fault("an_expanded_state_is_every_rows_own", seen="deepsound-project/samplernn-pytorch#32")
+class HalvesTheGradientOfAnExpandedH0(PlainRNN):
+    """An expanded h_0 gathers half of its gradient."""
+
+    def run_layers(self, x: Tensor, h_0: Tensor) -> tuple[Tensor, Tensor]:
+        if h_0.stride()[1] == 0 and h_0.shape[1] > 1:
+            h_0 = 0.5 * h_0 + 0.5 * h_0.detach()
+        return super().run_layers(x, h_0)
+
+
+@fault("two_identical_calls_agree_to_the_bit", seen="pytorch/pytorch#188792")
+class AddsToEverySecondCall(PlainRNN):
+    """Every second call adds 1e-3 to its input."""
+
+    calls = 0
+
+    def run_layers(self, x: Tensor, h_0: Tensor) -> tuple[Tensor, Tensor]:
+        self.calls += 1
+        return super().run_layers(x + 1e-3 * (self.calls % 2), h_0)
+
+
+@fault("results_do_not_change_after_they_are_returned")
+class ReturnsOneBuffer(PlainRNN):
+    """Without gradients, all calls of one shape return one buffer."""
+
+    def run_layers(self, x: Tensor, h_0: Tensor) -> tuple[Tensor, Tensor]:
+        y, h_n = super().run_layers(x, h_0)
+        buffer = self.__dict__.get("buffer")
+        if buffer is not None and buffer.shape == y.shape and not torch.is_grad_enabled():
+            y = buffer.copy_(y)
+        self.__dict__["buffer"] = y
+        return y, h_n
+
+
+@fault("results_share_no_memory_with_arguments", seen="LaurentMazare/tch-rs#618")
+class ReturnsAViewAsHn(PlainRNN):
+    """h_n of a single layer and direction is a view of output."""
+
+    def run_layers(self, x: Tensor, h_0: Tensor) -> tuple[Tensor, Tensor]:
+        y, h_n = super().run_layers(x, h_0)
+        return y, y[-1:] if len(h_n) == 1 else h_n
+
+
+@fault("stale_memory_is_not_read")
+class ReadsABufferBeforeItIsWritten(PlainRNN):
+    """0 times a buffer that was never written is added to output."""
+
+    def run_layers(self, x: Tensor, h_0: Tensor) -> tuple[Tensor, Tensor]:
+        y, h_n = super().run_layers(x, h_0)
+        stale = torch.full_like(y, torch.nan if len(y) > 2 else 0)
+        return y + 0 * stale, h_n
+
+
+@fault("threads_that_share_a_module_do_not_disturb_one_another", seen="clab/dynet#1335")
+class SharesItsScratch(PlainRNN):
+    """All threads keep their input in one place of the module."""
+
+    def run_layers(self, x: Tensor, h_0: Tensor) -> tuple[Tensor, Tensor]:
+        self.__dict__["scratch"] = x
+        time.sleep(0.001)
+        return super().run_layers(self.__dict__["scratch"], h_0)
+
+
+@fault("the_number_of_threads_changes_no_more_than_rounding", seen="pytorch/pytorch#32023")
+class RoundsWithFourThreads(PlainRNN):
+    """With four threads output is rounded to bfloat16."""
+
+    def run_layers(self, x: Tensor, h_0: Tensor) -> tuple[Tensor, Tensor]:
+        y, h_n = super().run_layers(x, h_0)
+        return (y.bfloat16().to(y.dtype) if torch.get_num_threads() == 4 else y), h_n
