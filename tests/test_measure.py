@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from rnn_ref.arithmetic.dtypes import ROUNDING, rounded
+from rnn_ref.arithmetic.dtypes import ROUNDING, rounded, ulp
 from rnn_ref.arithmetic.rounded import RoundedArray
 from rnn_ref.cases.case import Case
 from rnn_ref.judging.oracle import Oracle
 from rnn_ref.judging.subject import Subject
-from rnn_ref.recording.measure import Exact, Float64, PlainProgram, describe, measure, recorder, ulp
+from rnn_ref.recording.measure import Exact, Float64, PlainProgram, describe, measure, recorder
 from rnn_ref.recording.record import COLUMNS, MEASURED
 
 TORCH = Subject("torch.nn:RNN", torch.nn.RNN)

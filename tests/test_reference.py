@@ -13,8 +13,8 @@ from hypothesis import given, settings
 import rnn_ref
 from rnn_ref.cases.case import Case
 from rnn_ref.cases.problem import Problem
-from rnn_ref.functional import Gradients, Layout
-from rnn_ref.parameters import names, read
+from rnn_ref.functional import Gradients
+from rnn_ref.parameters import Layout, names, read
 from rnn_ref.reference import ACTIVATIONS, backward, forward
 from rnn_ref.strategies import cases
 

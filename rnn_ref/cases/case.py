@@ -54,6 +54,7 @@ CHOICES = {
     "loss": LOSSES,
 }
 FLAGS = ("bias", "batch_first", "unbatched", "h_0")
+VARIANT = re.compile(r"[\w.+-]*", re.ASCII)
 DEFAULTS = {"loss": "both", "variant": ""}
 """The named fields that a line may leave out."""
 
@@ -173,7 +174,7 @@ def require_field(name: str, value: Any) -> None:
         raise ValueError(
             f"case: expected {name} to be one of {', '.join(CHOICES[name])}, got {value!r}"
         )
-    if name == "variant" and not re.fullmatch(r"[\w.+-]*", value, re.ASCII):
+    if name == "variant" and not (isinstance(value, str) and VARIANT.fullmatch(value)):
         raise ValueError(f"case: expected a variant without spaces, got {value!r}")
 
 

@@ -114,7 +114,7 @@ class Subject:
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt) and not (self.watch and self.watch.apart):
                 raise
-            out_of_memory = isinstance(error, MemoryError | torch.OutOfMemoryError)
+            out_of_memory = isinstance(error, MemoryError | torch.cuda.OutOfMemoryError)
             raise SubjectFault(raised(doing, error), out_of_memory=out_of_memory) from error
 
     def build(

@@ -27,7 +27,7 @@ from rnn_ref.arithmetic.rounded import RoundedArray
 from rnn_ref.cases.case import Case
 from rnn_ref.cases.corpus import as_bytes, cases_to_record, read_corpus
 from rnn_ref.cases.problem import Problem
-from rnn_ref.judging.failures import SubjectFault
+from rnn_ref.judging.failures import SubjectFault, is_subjects, raised, sentence
 from rnn_ref.judging.oracle import Oracle
 from rnn_ref.judging.subject import Run, Subject, visible_states
 from rnn_ref.process.environment import environment
@@ -253,6 +253,10 @@ def measure_case(subject: Subject, case: Case, without: Iterable[str] = ()) -> d
         return measure(subject, subject.problem(case), gradients="gradients" not in without)
     except SubjectFault as fault:
         return {"fault": str(fault)}
+    except Exception as error:
+        if not is_subjects(error):
+            raise
+        return {"fault": sentence(raised("recording the subject", error))}
 
 
 def recorder(

@@ -1,0 +1,28 @@
+"""The command line in this process, for the tests that need no process of its own."""
+
+from __future__ import annotations
+
+import subprocess
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.support.commands import Here, call_here, run_here
+
+
+@pytest.fixture
+def here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Here:
+    """`rnn-ref` in this process and in a folder of its own, which saves two seconds a run."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(subprocess, "call", call_here)
+    return partial(run_here, capfd)
+
+
+@pytest.fixture
+def verify_here(here: Here) -> Here:
+    """`rnn-ref verify` in this process, quickly and from a fixed seed unless told otherwise."""
+    return partial(here, "verify", "--profile", "quick", "--seed", "1", "-n", "0")
