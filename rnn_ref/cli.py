@@ -30,7 +30,9 @@ class Parser(argparse.ArgumentParser):
 
 def parser() -> Parser:
     """Declare the commands of `rnn-ref` and their options."""
-    top = Parser(prog="rnn-ref", description=__doc__)
+    top = Parser(
+        prog="rnn-ref", description="Judge an implementation of torch.nn.RNN by a reference."
+    )
     top.add_argument("--version", action="version", version=f"rnn_ref {version('rnn_ref')}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     add_verify(

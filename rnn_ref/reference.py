@@ -5,8 +5,8 @@ direction of one layer is the whole model (Elman, 1990; torch.nn.RNN's formula):
 
     h_t = activation(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh)
 
-Arrays of any kind run through these lines: floats give values, `Bounded` arrays
-rounding bounds, complex ones derivatives, objects (`Fraction`, `arb`) exactness.
+The same lines run on many kinds of arrays: floats give values, `Bounded` arrays give
+rounding bounds, complex numbers derivatives, `Fraction` and `arb` objects exact results.
 The names and layouts that torch gives these arrays are in `functional`.
 """
 
@@ -56,7 +56,7 @@ def step(a: Array, h: Array, V: Array, activation: Activation) -> Array:
 
 def run(x: Array, h: Array, w: Weights, activation: Activation) -> Array:
     """Run one direction from state h (N, H) over x (T, N, I); return the states (T, N, H)."""
-    V = w.W_hh.T.copy()  # contiguous, for it is read at every step
+    V = w.W_hh.T.copy()  # contiguous, because it is read at every step
     states = []
     for a in project(x, w):
         h = step(a, h, V, activation)
@@ -72,7 +72,7 @@ def previous(y: Array, h_0: Array) -> Array:
 def differentiate_run(
     dy: Array, dh: Array, x: Array, h_0: Array, y: Array, w: Weights, activation: Activation
 ) -> tuple[Array, Array, Weights]:
-    """Carry dy, for the states y = run(x, h_0, w), and dh, for the last one, to x, h_0 and w."""
+    """Differentiate y = run(x, h_0, w), given the gradients dy of y, and dh of its last state."""
     T, N, H = y.shape
     slopes = activation.slope(y)
     das = []
@@ -89,7 +89,7 @@ def differentiate_run(
 
 
 def in_reading_order(x: Array, d: int) -> Array:
-    """Flip time for the reverse direction, d = 1: into the order in which it reads, or back."""
+    """Reverse the time axis for the reverse direction, d = 1; twice restores the order."""
     return x[::-1] if d == 1 else x
 
 
@@ -106,8 +106,8 @@ def forward(
     """Run a deep network; return the states of its L layers, each (T, N, D*H) in order of time.
 
     x is (T, N, I); layers[l][d] holds the weights of layer l in direction d, and row
-    l*D + d of h_0 (L*D, N, H) starts it. Each layer reads all directions of the one
-    below side by side. The last layer's states are the network's output. Dropout
+    l*D + d of h_0 (L*D, N, H) starts it. Each layer reads the joined directions of
+    the layer below. The last layer's states are the network's output. Dropout
     multiplies what layer l + 1 reads by masks[l] (T, N, D*H): 0, or 1/(1-p) where kept.
     """
     states = []
@@ -132,7 +132,7 @@ def backward(
     dy: Array, dh_n: Array, x: Array, h_0: Array, layers: Sequence[Sequence[Weights]],
     states: Sequence[Array], activation: Activation, masks: Sequence[Array] = (),
 ) -> tuple[Array, Array, list[list[Weights]]]:  # fmt: skip
-    """Carry dy, for the output, and dh_n, for h_n, through forward's states to x, h_0, layers."""
+    """Differentiate forward, given the gradients dy of the output and dh_n of h_n."""
     dh_0 = list(dh_n)
     dlayers = [list(layer) for layer in layers]
     for l in reversed(range(len(layers))):

@@ -2,7 +2,7 @@
 
     ratio = |got - expected| / bound
 
-An element conforms while ratio <= 1, which NaN never does. Elements of which the bound
+An element conforms if ratio <= 1; NaN does not, unless NaN is expected. Elements of which the bound
 says nothing are left open, and counted: a sum that may overflow, a slope of relu that may
 be 0 or 1, a tanh whose bound is as wide as its range. An open tanh must still lie in that
 range.
@@ -41,10 +41,10 @@ class Element:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The verdict on one array: how many elements, open and over their bound, and the worst.
+    """The verdict on one array: how many elements it has, are open, are over their bound.
 
     `ratio` is the largest of the elements that are not open; `worst` is that element
-    where it is over its bound, else None. `note` says what was tried.
+    if it is over its bound, else None. `note` says what was tried.
     """
 
     name: str
@@ -102,7 +102,7 @@ def same_bits(
 
 
 def counted(name: str, elements: int) -> Comparison:
-    """Count facts that are so; one that is not raises a SubjectFault."""
+    """Count facts that the caller has checked."""
     return Comparison(name, elements)
 
 
@@ -194,8 +194,8 @@ def same_results(
     ]
 
 
-def within(got: Floats, *bounds: Bounded) -> Bounded:
-    """Expect two results to agree within the sum of their bounds."""
+def within(result: Floats, *bounds: Bounded) -> Bounded:
+    """Give a result the sum of some bounds, so that another one can be compared with it."""
     with np.errstate(over="ignore"):
         error = sum(bound.stored.error for bound in bounds)
-    return Bounded(got, error, rounding=bounds[0].rounding, whole=False)
+    return Bounded(result, error, rounding=bounds[0].rounding, whole=False)

@@ -2,9 +2,9 @@
 
 A TOML file with a table [[deviation]] for each fact. An entry names the properties in
 which the fact shows (or their group), the subjects, and the cases that show it. In every
-run that it applies to, these cases are replayed: where one holds, the fact is gone, and
-the run fails until the entry is removed. Cases that `where` describes are not drawn for
-the entry's properties; without `where`, its properties are not drawn at all.
+run that it applies to, these cases are replayed: if one no longer fails, the fact is gone,
+and the run fails until the entry is removed. Cases that `where` describes are not drawn
+for the entry's properties; without `where`, its properties are not judged at all.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ class Deviation:
     """One entry: the fact, where it shows, and what it applies to.
 
     `torch` are bounds on the version, such as ">=2.13,<2.15"; `subjects` and `device` are
-    as on the command line, `cpu` is a flag of the processor's; empty ones apply everywhere.
+    as on the command line, `cpu` is a flag of the processor's. An empty device, torch or
+    cpu matches all.
     `where` maps fields of a case to the values for which the properties are known to fail.
     """
 
@@ -60,11 +61,11 @@ class Deviation:
     where: dict[str, list[Any]] = field(default_factory=dict)
 
     def names(self, name: str, group: str) -> bool:
-        """Tell whether it shows in a property of a name and a group."""
+        """Tell whether the entry names the property of this name and group."""
         return name in self.properties or group == self.group
 
     def applies(self, subject: str, device: str, version: str, flags: Sequence[str]) -> bool:
-        """Tell whether it is known of a run: its subject, device, torch and processor."""
+        """Tell whether the entry applies to a run, by subject, device, torch and processor."""
         return (
             subject in self.subjects
             and self.device in ("", device)
@@ -89,7 +90,9 @@ def version_bounds(text: str) -> list[tuple[str, str]]:
     for part in filter(None, text.replace(" ", "").split(",")):
         match = re.fullmatch(r"(>=|<=|==|!=|>|<)(\d+(?:\.\d+)*)", part)
         if match is None:
-            raise ValueError(f"torch: expected bounds such as '>=2.13,<2.15', got {text!r}")
+            raise ValueError(
+                f"torch: expected a range of versions such as '>=2.13,<2.15', got {text!r}"
+            )
         bounds.append((match[1], match[2]))
     return bounds
 
@@ -102,7 +105,7 @@ def numbers(version: str) -> list[int]:
 
 TEXTS = ("why", "since", "upstream", "device", "torch", "cpu")
 LISTS = {"property": "properties", "subject": "subjects", "case": "cases"}
-"""By key of an entry, which takes one text or a list of them, the field that it fills."""
+"""Keys that take a text or a list of texts, and the field of Deviation that each fills."""
 
 KEYS = (*LISTS, "group", *TEXTS, "where")
 
@@ -132,11 +135,11 @@ def read_ledger(file: Path, groups: Mapping[str, str]) -> list[Deviation]:
 def entry(table: Any, groups: Mapping[str, str]) -> Deviation:
     """Check one entry, every value of it; raise ValueError, in one sentence, for a wrong one."""
     if not isinstance(table, dict):
-        raise ValueError(f"expected a table, got {table!r}")  # noqa: TRY004 - for one except
+        raise ValueError(f"expected a table, got {table!r}")  # noqa: TRY004 - ValueError, so that the caller needs one except
     if unknown := [key for key in table if key not in KEYS]:
-        raise ValueError(f"expected keys of {', '.join(KEYS)}, got {', '.join(unknown)}")
+        raise ValueError(f"unknown key {', '.join(unknown)}; known keys: {', '.join(KEYS)}")
     if missing := [key for key in ("case", "why", "since") if key not in table]:
-        raise ValueError(f"expected {', '.join(missing)} too, got {', '.join(table) or 'no key'}")
+        raise ValueError(f"missing key {', '.join(missing)}")
     if ("property" in table) == ("group" in table):
         raise ValueError("expected either property or group")
     values: dict[str, Any] = {}
@@ -150,7 +153,7 @@ def entry(table: Any, groups: Mapping[str, str]) -> Deviation:
             values[key] = table[key]
     for name in values.setdefault("properties", []):
         if name not in groups:
-            raise ValueError(f"property: expected the name of one, got {name!r}")
+            raise ValueError(f"property: no property is named {name!r}")
     if values.setdefault("group", "") not in ("", *groups.values()):
         known = ", ".join(dict.fromkeys(groups.values()))
         raise ValueError(f"group: expected one of {known}, got {values['group']!r}")
@@ -175,7 +178,7 @@ def where(table: Any) -> dict[str, list[Any]]:
     known = [field.name for field in fields(Case)]
     for name, values in table.items():
         if name not in known:
-            raise ValueError(f"where: expected fields of {', '.join(known)}, got {name!r}")
+            raise ValueError(f"where: a case has no field {name!r}; its fields: {', '.join(known)}")
         if not isinstance(values, list) or not values:
             raise ValueError(f"where.{name}: expected a list of values, got {values!r}")
         for value in values:

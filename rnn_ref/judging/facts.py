@@ -1,4 +1,4 @@
-"""Checks that several properties share: refusals, chance, notes on what was tried."""
+"""Checks that several properties share: expected errors, statistical tests, notes."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ REFUSALS = (ValueError, TypeError, RuntimeError)
 """The errors that torch.nn.RNN raises for misuse, by its documentation and its source."""
 
 LEVEL = 1e-14
-"""The probability of a false alarm of each test of chance."""
+"""The probability that a statistical test fails a correct subject."""
 
 
 def under(note: str, comparisons: Sequence[Comparison]) -> list[Comparison]:
-    """Note on comparisons what was tried, such as `nan in input[0, 1]`."""
+    """Add a note of what was tried, such as `nan in input[0, 1]`, to each comparison."""
     return [replace(each, note=", ".join(filter(None, (each.note, note)))) for each in comparisons]
 
 
@@ -36,7 +36,7 @@ def refuses(
     call: Callable[[], Any],
     errors: Sequence[type[Exception]] = REFUSALS,
 ) -> Comparison:
-    """Raise SubjectFault unless a call raises one of some errors."""
+    """Raise SubjectFault unless the call raises one of `errors`."""
     expected = "a " + " or ".join(error.__name__ for error in errors)
     try:
         with subject.calling(what):
@@ -63,7 +63,7 @@ def same_facts(what: str, got: Mapping[str, object], expected: Mapping[str, obje
 
 
 def same_order(what: str, got: Sequence[str], expected: Sequence[str]) -> Comparison:
-    """Raise SubjectFault for the first place at which a list is another one; else count places."""
+    """Raise SubjectFault at the first place where two lists differ; else count the places."""
     lists = [{str(i): entry for i, entry in enumerate(entries)} for entries in (got, expected)]
     return same_facts(f"{what}, place", *lists)
 
@@ -71,9 +71,10 @@ def same_order(what: str, got: Sequence[str], expected: Sequence[str]) -> Compar
 def same_arrays(
     note: str, got: Mapping[str, Floats], expected: Mapping[str, Floats], rounding: Rounding
 ) -> list[Comparison]:
-    """Judge whether arguments or parameters are equal to others, to the bit, by name.
+    """Judge whether the arrays of each name are equal; 0 equals -0, and NaN equals NaN.
 
-    `input` is (T, N, I), `h_0` (L, D, N, H); `note` says whose they are, or when.
+    `input` is (T, N, I), `h_0` (L, D, N, H), the others are parameters; `note` stands
+    behind the names in a failure, such as `after a call`.
     """
     shapes = [{name: a.shape for name, a in arrays.items()} for arrays in (got, expected)]
     same_facts(f"shapes {note}:", *shapes)
@@ -85,7 +86,7 @@ def same_arrays(
 
 
 def has_parameters(subject: Subject, module: Any, problem: Problem, note: str) -> list[Comparison]:
-    """Judge whether a module's parameters are a problem's, to the bit; `note` says when."""
+    """Judge whether a module's parameters equal a problem's; `note` says when, as above."""
     with subject.calling(f"reading the parameters {note}"):
         got = parameters_of(module)
     return same_arrays(note, got, problem.parameters, problem.rounding)
@@ -104,20 +105,20 @@ def read(
 
 
 def by_chance(what: str, events: NDArray[np.bool_], p: float) -> Comparison:
-    """Raise SubjectFault if so many of the events, or so few, do not happen by chance.
+    """Raise SubjectFault if too many or too few events happened for chance.
 
-    Each must happen with probability p, independently of the others.
+    A correct subject's events happen with probability p each, independently.
     """
     happened, n = int(events.sum()), events.size
     chance = as_far_as(happened, n, p)
     if chance < LEVEL:
-        expected = f"about {p * n:.0f} (a chance of {chance:.0e})"
+        expected = f"about {p * n:.0f}; so extreme a count has probability {chance:.0e}"
         raise SubjectFault(Fact(what, f"{happened} of {n}", expected))
     return counted(what, n)
 
 
 def uniform(name: str, numbers: Floats, H: int) -> list[Comparison]:
-    """Raise SubjectFault unless numbers may be drawn from U(-1/sqrt(H), 1/sqrt(H)).
+    """Raise SubjectFault if numbers do not look drawn from U(-1/sqrt(H), 1/sqrt(H)).
 
     Judged by how many fall into each quarter of the range.
     """

@@ -31,9 +31,13 @@ def read_baseline(file: str, dtypes: Sequence[str]) -> Record:
 def judge_accuracy(judge: Judge, old: Record | None) -> Outcome:
     """Record the judge's subject on the baseline's dtypes, and judge whether it is worse."""
     if old is None or judge.case is not None:
-        return Outcome(not_judged="a baseline is compared with on all of the corpus")
+        return Outcome(
+            not_judged="--baseline needs the whole corpus, so it is not judged with --case"
+        )
     subject = judge.subject
-    without = sorted(judge.without - subject.lacks)  # a record says nothing of those
+    without = sorted(
+        judge.without - subject.lacks
+    )  # a record does not name what every module lacks
 
     def entry(case: Case) -> dict[str, Any]:
         if subject.watch is not None:

@@ -1,10 +1,10 @@
 """How accurate a subject is on a case: its errors, in ULPs, in units of the bound, and in norm.
 
 An error is the distance from the true value, which is the reference's own lines run on
-double-doubles. Run on float64 they are off by about 2^49 times as much (the ratio of the
-unit roundoffs); where the two differ by more than 2^-10 of the value, the true one may be
-off by 2^-59 of it, a sixty-fourth of float64's unit in the last place, and is counted
-as unresolved.
+double-doubles. In float64 the same lines have about 2^49 times the error (the ratio of
+the unit roundoffs). Where the two differ by more than 2^-10 of the value, the true value
+itself may be off by 2^-59 of it, a sixty-fourth of float64's unit in the last place: the
+element counts as unresolved.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ UNRESOLVED = 2.0**-10
 
 
 class Exact(Oracle):
-    """The true results of one problem, through a subject's own states as they are."""
+    """The true results of one problem; the states that a subject returned are taken as exact."""
 
     def known(self, array: Floats) -> Any:
         return DoubleDouble(np.asarray(array, np.float64))
@@ -62,13 +62,13 @@ class Float64(Exact):
 
 
 class PlainProgram(Exact):
-    """The results of the plainest correct program."""
+    """The results of the plainest correct program: each operation is rounded by itself."""
 
     def known(self, array: Floats) -> Any:
         return RoundedArray(array, self.problem.dtype)
 
     def states_for_backward(self, states: Sequence[Any], stepped: Sequence[Any]) -> list[Any]:  # noqa: ARG002
-        """As a program that takes slopes from pre-activations: not from what was rounded."""
+        """Take slopes of the unrounded states, as a program that uses pre-activations does."""
         return list(stepped)
 
 
@@ -83,7 +83,7 @@ class Observed:
 Arrays = dict[str, list[Any]]
 """By quantity: `output`, `h_n`, `gradient of input`, `gradient of weight_ih` and so on.
 
-The arrays of a quantity are several: those of all layers and directions.
+Each quantity has a list of arrays, one for each layer and direction.
 """
 
 
@@ -97,7 +97,7 @@ def by_quantity(output: list[Any], h_n: Any, gradients: Mapping[str, Any]) -> Ar
 
 
 def results(measured: str, observed: Observed) -> Arrays:
-    """Return a subject's own results: of one step, the visible states of all layers."""
+    """Return a subject's results; for one step, output is the visible states of all layers."""
     run = observed.run
     output: list[Any] = [run.output]
     if measured == "step":
@@ -121,13 +121,13 @@ def expected(measured: str, oracle: Oracle, observed: Observed) -> Arrays:
 
 
 def row(arrays: Sequence[Any], part: str) -> NDArray[np.float64]:
-    """Put one part of each of several arrays into one row of numbers."""
+    """Join the attribute `part` of several arrays, flattened."""
     return np.concatenate([np.asarray(getattr(a, part), np.float64).ravel() for a in arrays])
 
 
 @dataclass(frozen=True)
 class Errors:
-    """Errors of results, away from zero, beside their true values.
+    """Signed errors of results, positive where the magnitude is too large, and true values.
 
     NaN where unresolved; infinite where a result is not finite.
     """
@@ -148,7 +148,7 @@ class Errors:
         return cls(np.where(resolved, away, np.nan).ravel(), true.high.ravel())
 
     def in_norm(self, u: float) -> tuple[float, float] | None:
-        """Compute the error and the bias of COLUMNS; None if there is no true value but 0."""
+        """Compute COLUMNS["norm"], the error and the bias; None if all true values are 0."""
         here = np.isfinite(self.errors)
         errors, true = self.errors[here], self.true[here]
         if not true.any():
@@ -166,7 +166,7 @@ def mean_in_norm(errors: Sequence[Errors], u: float) -> list[float] | None:
 
 
 def summary(errors: Floats) -> list[float] | None:
-    """Compute the four numbers of COLUMNS; None of no errors."""
+    """Compute COLUMNS["ulp"] or COLUMNS["bound"]; None if there are no errors."""
     if not errors.size:
         return None
     sizes = np.abs(errors)
@@ -174,14 +174,14 @@ def summary(errors: Floats) -> list[float] | None:
 
 
 def digits(numbers: Sequence[Any]) -> list[float]:
-    """Round numbers to four digits, which is what they are worth."""
+    """Round numbers to four digits; more digits mean nothing."""
     return [float(f"{number:.4g}") for number in numbers]
 
 
 def describe(
     problem: Problem, results: list[Any], expected: Mapping[str, list[Any]], *, tanh: bool
 ) -> dict[str, Any]:
-    """Compute the numbers of COLUMNS for a quantity; `tanh` says that it is a tanh's state.
+    """Compute the numbers of COLUMNS for a quantity; `tanh` says that it is output of tanh.
 
     `expected` has the arrays of the true values, of float64, of the plainest program, and
     of the bounds.
@@ -192,7 +192,7 @@ def describe(
     plain = [Errors.of(a, *t, r.largest) for a, t in zip(expected["plain"], true, strict=True)]
     flat, bound = row(errors, "errors"), row(expected["bound"], "error")
     open_ = ~np.isfinite(bound)
-    lost = np.isinf(flat) & ~open_  # a sum that may overflow is open
+    lost = np.isinf(flat) & ~open_  # an infinite result is not lost where the bound is infinite
     if tanh:
         open_ |= bound >= range_of_tanh(row(expected["bound"], "value"), r)
     in_bounds = np.where(open_, np.nan, np.where(flat == 0, 0.0, flat / bound))
@@ -266,10 +266,10 @@ def recorder(
     case: Case | None = None,
     entry: Callable[[Case], dict[str, Any]] | None = None,
 ) -> Recorder:
-    """Make what records a subject on the corpus's cases of some dtypes, or on one case.
+    """Make the Recorder of a subject on the corpus's cases of some dtypes, or on one case.
 
-    `without` names what the subject lacks; `entry` measures a case, plainly unless it is
-    given. Raises ArraysDiffer if this platform makes other arrays of the corpus.
+    `without` names what the subject lacks; `entry` measures a case (default:
+    `measure_case`). Raises ArraysDiffer if this platform makes other arrays of the corpus.
     """
     cases = cases_to_record(dtypes, without, case)
     here = partial(measure_case, subject, without=without)
@@ -292,7 +292,7 @@ def describe_subject(
 
 
 def source(factory: Any) -> str:
-    """Compute a digest of the file that a subject is written in, if it is Python's."""
+    """Compute a digest of a subject's source file; empty if it has no Python source."""
     try:
         text = Path(inspect.getsourcefile(factory) or "").read_bytes()
     except (TypeError, OSError):

@@ -1,10 +1,10 @@
 """Records: how accurate a subject is on every case of the corpus, as a file of JSON lines.
 
-The first line says what was recorded and where, the last how many cases there are and
-the SHA-256 of all lines before it but for the date. In between, a line a case:
-its digests and errors, as `accuracy.measure` gives them, or the subject's fault.
-A record is written beside its place, in FILE.part, and moved there when it is whole; one
-that was interrupted is taken up where it ended.
+The first line says what was recorded and where. The last line has the number of cases and
+the SHA-256 of all lines before it, without the date. In between stands one line for each
+case: its digests and errors, as `measure.measure` returns them, or the subject's fault.
+A record is written to FILE.part, and moved to FILE when it is complete. An interrupted
+recording is resumed.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def undated(header: str) -> str:
 
 
 def checksum(lines: Sequence[str]) -> str:
-    """Compute the SHA-256 of a record's lines but for the date and the last line."""
+    """Compute the SHA-256 of lines, the first one without its date."""
     return hashlib.sha256("".join([undated(lines[0]), *lines[1:]]).encode()).hexdigest()
 
 
@@ -104,7 +104,7 @@ def parse(file: str | Path, lines: Sequence[str]) -> Record:
 
 
 def totals(record: Record) -> dict[str, Any]:
-    """Count the elements of a record and those left open; find the worst error in its bound."""
+    """Count the elements of a record and those left open; find the worst ratio."""
     quantities = [
         quantity
         for entry in record.cases.values()
@@ -163,7 +163,7 @@ def read_lines(file: Path) -> list[str]:
 
 
 def read_header(file: str | Path, lines: Sequence[str]) -> dict[str, Any]:
-    """Read the first line of a record of any schema; raise UnusableFile if it is none."""
+    """Read the first line of a record of any schema; raise UnusableFile if it is another file."""
     if not lines:
         raise UnusableFile(f"{file} is not a record: it is empty")
     try:
@@ -171,13 +171,13 @@ def read_header(file: str | Path, lines: Sequence[str]) -> dict[str, Any]:
     except (ValueError, RecursionError):
         header = None
     if not (isinstance(header, dict) and header.get("rnn_ref") == "record" and "schema" in header):
-        raise UnusableFile(f"{file} is not a record: its first line is not that of one")
+        raise UnusableFile(f"{file} is not a record: its first line is no record header")
     return header
 
 
 @dataclass(frozen=True)
 class Recorder:
-    """What is to be recorded: a first line about the subject, the cases, and what measures one."""
+    """What is to be recorded: the header, the cases, and a function that measures a case."""
 
     corpus: Corpus
     cases: Sequence[Case]
@@ -192,7 +192,7 @@ class Recorder:
         return line({**first, "date": date})
 
     def lines(self, resumable: Sequence[str]) -> Iterator[str]:
-        """Write the lines that follow those that are there."""
+        """Yield the lines that follow `resumable`."""
         written = list(resumable)
         if not written:
             written.append(self.header())
@@ -221,7 +221,7 @@ class Recorder:
             raise UnusableFile(f"{file} can't be written: {error.strerror}") from error
 
     def resumable_lines(self, file: Path) -> list[str]:
-        """Read the lines that an interrupted run of the same left; none if they are of no use.
+        """Read the lines that an interrupted run with this header left; none if they are of no use.
 
         Raises UnusableFile where something that is no record would be overwritten.
         """

@@ -28,7 +28,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "cell": {
         "metavar": "MODULE:CALLABLE",
         "help": "judge this cell too, a callable with nn.RNNCell's signature (default:"
-        f" {DEFAULT_CELL} with {DEFAULT_SUBJECT}, none with others)",
+        f" {DEFAULT_CELL} if the subject is {DEFAULT_SUBJECT}, else no cell)",
     },
     "dtype": {
         "action": "append",
@@ -66,7 +66,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "case": {"metavar": "LINE", "help": "judge this one case, as a failure's message prints it"},
     "baseline": {
         "metavar": "FILE",
-        "help": "be no less accurate than this record, which `rnn-ref record FILE` made",
+        "help": "fail if the subject is less accurate than this record of `rnn-ref record FILE`",
     },
     "deviations": {
         "metavar": "FILE",
@@ -76,14 +76,14 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "subnormals": {
         "choices": ("kept", "flushed"),
         "default": "kept",
-        "help": "flushed: allow flush-to-zero, subnormal numbers taken for zero (default: kept)",
+        "help": "flushed: accept subnormal numbers that are taken for zero (default: kept)",
     },
     "timeout": {
         "type": float,
         "default": 20.0,
         "metavar": "SECONDS",
-        "help": "end a process in which a call of the subject takes longer, and 10 times as long"
-        " as any before it (default: 20)",
+        "help": "end the process if a call of the subject takes longer than SECONDS, and longer"
+        " than 10 times the longest call before it (default: 20)",
     },
     "json": {"metavar": "FILE", "help": "write the result, with the environment, to FILE"},
 }

@@ -1,6 +1,6 @@
-"""What torch's documentation promises, the properties that hold it, and what torch does.
+"""What torch's documentation promises, the properties that test it, and what torch does.
 
-`rnn-ref promises` prints the table, which stands in docs/promises.md.
+`rnn-ref promises` prints the table, which is saved in docs/promises.md.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ PAGES = "https://docs.pytorch.org/docs/stable/generated/"
 class Page(NamedTuple):
     """A page of the documentation, with the digest of its text as it was read.
 
-    `of` is what it documents, `also` the methods whose docstrings belong to it; the page of
-    what no sentence says has neither.
+    `of` is what it documents, `also` the methods whose docstrings belong to it; both are
+    empty for promises that no page makes.
     """
 
     of: str
@@ -36,7 +36,7 @@ class Page(NamedTuple):
 
 
 class Promise(NamedTuple):
-    """A clause in our words: its page, where it stands there, and what it says."""
+    """A clause in our words: its page, the section that it is in, and its text."""
 
     page: str
     under: str
@@ -44,7 +44,7 @@ class Promise(NamedTuple):
 
 
 def read_promises() -> tuple[str, dict[str, Page], dict[str, Promise]]:
-    """Read the version the documentation was read on, its pages, and all clauses by name."""
+    """Load torch's version when the pages were read, the pages, and all clauses by name."""
     content = tomllib.loads(FILE.read_text(encoding="utf-8"))
     pages, promises = {}, {}
     for name, page in content["page"].items():
@@ -63,7 +63,7 @@ def documentation(page: Page) -> str:
 
 
 def without_markup(text: str) -> str:
-    """Remove markup and fold white space, which change where the words don't."""
+    """Remove markup and collapse white space, so that formatting does not change the digest."""
     text = re.sub(r":\w+:`~?([^`]*)`", r"\1", text)
     return " ".join(text.replace("`", "").replace("**", "").split())
 
@@ -74,7 +74,7 @@ def digest(text: str) -> str:
 
 
 def holding() -> dict[str, list[Property]]:
-    """List the properties that hold each promise."""
+    """List the properties that test each promise."""
     by_promise: dict[str, list[Property]] = {name: [] for name in read_promises()[2]}
     for declared in parity.properties().values():
         for name in declared.promises:
@@ -83,7 +83,7 @@ def holding() -> dict[str, list[Property]]:
 
 
 def on_torch(declared: Property, ledger: Sequence[Deviation]) -> str:
-    """Say what torch does about a property, by the ledger."""
+    """Say whether torch satisfies a property, by the ledger."""
     deviations = [d for d in ledger if d.names(declared.name, declared.group)]
     if not deviations:
         return "holds"
@@ -102,13 +102,13 @@ def lines() -> Iterator[str]:
     ledger = read_ledger(BUILT_IN, groups)
     yield "# Promises"
     yield ""
-    yield "What torch's documentation promises of RNNs, in our words; the properties that hold it;"
+    yield "What torch's documentation promises of RNNs, in our words; the properties that test it;"
     yield f"and what torch does. Read on torch {read_on}. `rnn-ref promises` prints this page."
     for name, page in pages.items():
         yield ""
         yield f"## [{page.of}]({PAGES}{page.of}.html)" if page.of else "## What no page says"
         yield ""
-        yield "| promise | stands under | property | torch |"
+        yield "| promise | section | property | torch |"
         yield "|---|---|---|---|"
         for clause, promise in promises.items():
             if promise.page == name:
@@ -118,7 +118,7 @@ def lines() -> Iterator[str]:
 def rows(
     promise: Promise, properties: Sequence[Property], ledger: Sequence[Deviation]
 ) -> Iterator[str]:
-    """Write a row for each property that holds a promise."""
+    """Write a row for each property that tests a promise."""
     says, under = promise.says.replace("*", r"\*").replace("|", r"\|"), promise.under
     for declared in properties:
         claim = " ".join((declared.claim.__doc__ or "").split("\n\n")[0].split())

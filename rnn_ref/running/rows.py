@@ -1,4 +1,4 @@
-"""What a run says in the end: a row a property, a table of them, one line; or the same as JSON."""
+"""The end of a run: one row for each property, a table, a closing line; or the same as JSON."""
 
 from __future__ import annotations
 
@@ -18,9 +18,11 @@ from rnn_ref.running.options import RunOptions
 class Row:
     """One property: what was compared, the worst error in units of its bound, the verdict.
 
-    `verdict` is "holds", "FAILS", "known" (a known deviation) or "not judged", `message`
-    the failure's text or the reason why it was not judged, `failure` the failure as data,
-    `drawn` how often each regime was drawn, `group` the property's.
+    verdict: "holds", "FAILS", "known" (a known deviation) or "not judged".
+    message: the failure's text, or the reason why it was not judged.
+    failure: the failure as data.
+    open: how many elements the bound says nothing about.
+    drawn: how often each regime of weights and of inputs was drawn.
     """
 
     name: str
@@ -45,10 +47,10 @@ class Row:
 def row_of(entry: dict[str, Any], outcome: str, text: str) -> Row:
     """Make a row of what a property's report carries, pytest's outcome, and pytest's text.
 
-    The text stands for a failure that the property does not know of, as one in a fixture.
+    pytest's text is used where the report carries no failure, as for an error in a fixture.
     """
     known, failure = entry.get("known", []), entry.get("failure")
-    numbers = {name: entry[name] for name in COUNTS if name in entry}
+    numbers = {name: entry[name] for name in NUMBERS if name in entry}
     verdict, message = "holds", ""
     if outcome == "failed":
         verdict, message = "FAILS", failure["text"] if failure else text
@@ -59,12 +61,12 @@ def row_of(entry: dict[str, Any], outcome: str, text: str) -> Row:
     return Row(entry["name"], verdict, entry["group"], message, **numbers, failure=failure)
 
 
-COUNTS = ("examples", "elements", "open", "worst", "drawn")
+NUMBERS = ("examples", "elements", "open", "worst", "drawn")
 """The numbers of a row that a property's report carries."""
 
 
 def ratio(worst: float) -> str:
-    """Write a ratio in at most 7 characters, never rounded across 1, where the verdict turns."""
+    """Format a ratio in at most 7 characters; it is rounded away from 1, as the verdict is."""
     if worst >= 1000:
         return f"{worst:.0e}"
     hundredths = math.floor(worst * 100) if worst <= 1 else math.ceil(worst * 100)
@@ -114,7 +116,7 @@ def closing_line(run: RunOptions, rows: Sequence[Row], seconds: float, torch: st
         plural(len(judged), "property", "properties"),
         f"{len(rows) - len(judged)} not judged" if len(rows) > len(judged) else "",
         plural(known, "known deviation", "known deviations") if known else "",
-        f"{sum(row.examples for row in judged):,} examples",
+        plural(sum(row.examples for row in judged), "example", "examples"),
         f"worst error {ratio(worst)} of its bound",
         f"{seconds:.0f} s",
     ]
@@ -124,7 +126,7 @@ def closing_line(run: RunOptions, rows: Sequence[Row], seconds: float, torch: st
 
 def plural(number: int, one: str, many: str) -> str:
     """Write a number and its noun."""
-    return f"{number} {one if number == 1 else many}"
+    return f"{number:,} {one if number == 1 else many}"
 
 
 def as_json(
