@@ -17,13 +17,16 @@ from rnn_ref.running.options import OPTIONS
 from rnn_ref.running.reporting import Reporting
 from rnn_ref.running.session import (
     HANDED,
+    READY,
     REFUSED,
     REPORTED,
+    SETUP_FAILS,
     STOP,
     Session,
     prepare,
     property_of,
     report_entry,
+    wait_for_setup,
     worker_input,
 )
 
@@ -76,7 +79,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         return
     entry = report_entry(item, declared)
     item.user_properties.append((REPORTED, entry))
-    reason = item.config.stash[REPORTING].session.folder.read_post(STOP)
+    reason = wait_for_setup(item.config.stash[REPORTING].session, declared)
     if reason:
         entry["not_judged"] = reason
         pytest.skip(reason)
@@ -105,6 +108,10 @@ def end(request: pytest.FixtureRequest, judge: Callable[[], Any]) -> None:
     with session.inside(request.node.nodeid, entry):
         outcome = judge()
     entry.update(outcome.as_dict())
+    if entry["setup"]:
+        if outcome.failure:
+            session.folder.post(STOP, SETUP_FAILS)
+        session.folder.post(READY, "yes")
     if outcome.failure:
         pytest.fail(str(outcome.failure), pytrace=False)
     if outcome.not_judged:

@@ -90,7 +90,7 @@ def test_other_names_and_shapes_are_refused() -> None:
     """A mapping that is not the module's is a ValueError that names what differs."""
     module, parameters = module_and_parameters("float32")
     fewer = {name: array for name, array in parameters.items() if name != "bias_hh_l1"}
-    with pytest.raises(ValueError, match="got others: bias_hh_l1"):
+    with pytest.raises(ValueError, match="got others; they differ in bias_hh_l1"):
         set_parameters(module, fewer)
     expected = re.escape("weight_hh_l0: expected shape (4, 4), got (3, 3)")
     with pytest.raises(ValueError, match=expected):

@@ -7,82 +7,106 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from numpy.lib.mixins import NDArrayOperatorsMixin
+from numpy.typing import NDArray
 
 Rule = Callable[..., Any]
 
 
-class NumberArray(NDArrayOperatorsMixin, ABC):
-    """The base of such arrays: `rules` by ufunc, and the same elements in another arrangement.
+class NumberArray(ABC):
+    """An array whose numbers have P parts each, such as a value and its error.
 
-    A subclass says what its parts are (`rearrange`), which of them has the shape
-    (`lead`), how several arrays become one (`join`), and what stands for a number or an
-    array of another kind (`like`).
+    `parts` is (P, *shape). A subclass has a rule for each operation, by ufunc, says what
+    stands for a number or an array of another kind (`like`), and makes arrays of its kind
+    from parts (`remade`). NumPy finds the rules by NEP 13 and 18.
     """
 
     rules: ClassVar[dict[np.ufunc, Rule]]
-
-    @property
-    @abstractmethod
-    def lead(self) -> Any:
-        """The part that has the shape."""
+    parts: NDArray[Any]
 
     @abstractmethod
-    def rearrange(self, f: Rule) -> Self:
-        """Apply f, which moves elements, to every part."""
-
-    @abstractmethod
-    def join(self, f: Rule, others: Sequence[Self]) -> Self:
-        """Apply f, np.stack or np.concatenate, to every part of this array and others."""
+    def remade(self, parts: NDArray[Any]) -> Self:
+        """Make an array of this kind, of the same numbers in another arrangement."""
 
     @abstractmethod
     def like(self, x: Any) -> Self:
         """Take x itself, or a number or array as one of this kind."""
 
+    def joined(self, f: Rule, arrays: Sequence[Self], axis: int) -> Self:
+        """Apply f, np.stack or np.concatenate along an axis, to several arrays."""
+        return self.remade(f([x.parts for x in arrays], axis=axis + 1))
+
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
-        rule = self.rules.get(ufunc)
-        if rule is None or method != "__call__" or options:
+        if ufunc not in self.rules or method != "__call__" or options:
             return NotImplemented
+        return self.applied(ufunc, *inputs)
+
+    def applied(self, ufunc: np.ufunc, *operands: Any) -> Any:
+        """Apply the rule of an operation to arrays of this kind."""
         with np.errstate(all="ignore"):  # infinities and NaN are the rules' business
-            return rule(*(self.like(x) for x in inputs))
+            return self.rules[ufunc](*(self.like(x) for x in operands))
 
     def __array_function__(self, f: Any, types: Any, inputs: Any, options: Any) -> Any:
         if f not in (np.stack, np.concatenate):
             return NotImplemented
-        return self.join(lambda arrays: f(arrays, **options), [self.like(x) for x in inputs[0]])
+        return self.joined(f, [self.like(x) for x in inputs[0]], options.get("axis", 0))
+
+    def __add__(self, other: Any) -> Any:
+        return self.applied(np.add, self, other)
+
+    def __radd__(self, other: Any) -> Any:
+        return self.applied(np.add, other, self)
+
+    def __sub__(self, other: Any) -> Any:
+        return self.applied(np.subtract, self, other)
+
+    def __rsub__(self, other: Any) -> Any:
+        return self.applied(np.subtract, other, self)
+
+    def __mul__(self, other: Any) -> Any:
+        return self.applied(np.multiply, self, other)
+
+    def __rmul__(self, other: Any) -> Any:
+        return self.applied(np.multiply, other, self)
+
+    def __matmul__(self, other: Any) -> Any:
+        return self.applied(np.matmul, self, other)
+
+    def __gt__(self, other: Any) -> Any:
+        return self.applied(np.greater, self, other)
 
     def __getitem__(self, index: Any) -> Self:
-        return self.rearrange(lambda a: a[index])
+        axes = index if isinstance(index, tuple) else (index,)
+        return self.remade(self.parts[(slice(None), *axes)])
 
     def __len__(self) -> int:
-        return len(self.lead)
+        return self.shape[0]
 
     def __iter__(self) -> Iterator[Self]:
         return (self[i] for i in range(len(self)))
 
-    def reshape(self, *shape: int) -> Self:
-        return self.rearrange(lambda a: a.reshape(*shape))
+    def reshape(self, *shape: Any) -> Self:
+        sizes = shape[0] if isinstance(shape[0], tuple) else shape
+        return self.remade(self.parts.reshape(len(self.parts), *sizes))
 
     def swapaxes(self, i: int, j: int) -> Self:
-        return self.rearrange(lambda a: a.swapaxes(i, j))
+        return self.remade(self.parts.swapaxes(i + 1, j + 1))
 
     def copy(self) -> Self:
-        return self.rearrange(lambda a: a.copy())
+        return self.remade(self.parts.copy())
 
     @property
     def T(self) -> Self:
-        return self.rearrange(lambda a: a.T)
+        return self.remade(self.parts.transpose(0, *range(self.ndim, 0, -1)))
 
     @property
     def shape(self) -> tuple[int, ...]:
-        shape: tuple[int, ...] = self.lead.shape
-        return shape
+        shape: tuple[int, ...] = self.parts.shape
+        return shape[1:]
 
     @property
     def ndim(self) -> int:
-        return len(self.shape)
+        return self.parts.ndim - 1
 
     @property
-    def dtype(self) -> np.dtype[np.float64]:
-        dtype: np.dtype[np.float64] = self.lead.dtype
-        return dtype
+    def dtype(self) -> np.dtype[Any]:
+        return self.parts.dtype

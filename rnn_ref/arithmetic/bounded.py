@@ -12,7 +12,7 @@ and addition rounded once, or fused; gradual underflow; a tanh of stated accurac
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -34,108 +34,141 @@ CHECK_TANH = 4.0
 class Bounded(NumberArray):
     """An array of numbers with their bounds: stored numbers, or sums not yet used.
 
-    A stored number has `value` and `error`: a correct subject's number is within `error`
-    of `value`. A sum that is not yet used also has `magnitude`, the sum of its terms'
-    absolute values, each at its largest, and `terms`, how many there are. Its rounding
-    is charged once, when something other than a sum uses it (`stored`): k terms meet
-    at most k roundings each, whatever the order of summation. An infinite error says
+    A stored number has two parts, `value` and `error`: a correct subject's number is within
+    `error` of `value`. A sum that is not yet used has a third one, `magnitude`, the sum of
+    its terms' absolute values, each at its largest, and `terms`, how many there are. Its
+    rounding is charged once, when something other than a sum uses it (`stored`): k terms
+    meet at most k roundings each, whatever the order of summation. An infinite error says
     that anything may come, as where a partial sum may overflow.
 
     `whole` says that every value is a whole number, known exactly. Sums of products of
     those are exact in every order while their magnitude stays within 1/u.
     """
 
+    rounding: Rounding
+    terms: int
+    whole: bool
+    parts: NDArray[Any]
+
     def __init__(
-        self,
-        value: Any,
-        error: Any = None,
-        *,
-        rounding: Rounding,
-        magnitude: Float64s | None = None,
-        terms: int = 1,
-        whole: bool | None = None,
+        self, value: Any, error: Any = None, *, rounding: Rounding, whole: bool | None = None
     ) -> None:
-        self.value: Float64s = np.asarray(value, np.float64)
-        self.error: Float64s = np.zeros(self.value.shape) if error is None else np.asarray(error)
-        self.rounding = rounding
-        self.magnitude = magnitude
-        self.terms = terms
+        value = np.asarray(value, np.float64)
+        self.parts = np.empty((2, *value.shape))
+        self.parts[0] = value
+        self.parts[1] = 0.0 if error is None else error
+        self.rounding, self.terms = rounding, 1
         if whole is None:
-            whole = error is None and bool((self.value == np.rint(self.value)).all())
+            whole = error is None and bool((value == np.rint(value)).all())
         self.whole = whole
 
+    @classmethod
+    def of(cls, parts: Float64s, rounding: Rounding, terms: int, *, whole: bool) -> Bounded:
+        """Make an array of its parts: two of stored numbers, three of sums of so many terms."""
+        made = cls.__new__(cls)
+        made.parts, made.rounding, made.terms, made.whole = parts, rounding, terms, whole
+        return made
+
+    def remade(self, parts: Float64s) -> Bounded:
+        return Bounded.of(parts, self.rounding, self.terms, whole=self.whole)
+
     @property
-    def lead(self) -> Float64s:
-        return self.value
+    def value(self) -> Float64s:
+        """The values, as the check itself computes them."""
+        value: Float64s = self.parts[0]
+        return value
+
+    @property
+    def error(self) -> Float64s:
+        """How far a correct subject's numbers may be from the values."""
+        error: Float64s = self.parts[1]
+        return error
+
+    @property
+    def is_sum(self) -> bool:
+        """Whether these are sums that are not yet used."""
+        return len(self.parts) == 3
+
+    @cached_property
+    def size(self) -> Float64s:
+        """The absolute values."""
+        return np.abs(self.value)
 
     @cached_property
     def high(self) -> Float64s:
         """The largest absolute value that a stored number may have."""
-        return np.abs(self.value) + self.error
+        return self.size + self.error
 
     @cached_property
     def exact(self) -> bool:
         """Whether every stored number is known without error."""
-        return not self.error.any()
+        return not self.parts[1].any()
+
+    @cached_property
+    def summand(self) -> Float64s:
+        """The three parts with which it enters a sum: its magnitude is the largest it may be."""
+        if self.is_sum:
+            return self.parts
+        parts = np.empty((3, *self.shape))
+        parts[:2] = self.parts
+        parts[2] = self.high
+        return parts
+
+    @cached_property
+    def left(self) -> Float64s:
+        """What stands on the left in a product of matrices: value, error, high, size."""
+        return np.array([self.parts[0], self.parts[1], self.high, self.size])
+
+    @cached_property
+    def right(self) -> Float64s:
+        """What stands on the right of it: value, high, high, error."""
+        return np.array([self.parts[0], self.high, self.high, self.parts[1]])
 
     @cached_property
     def stored(self) -> Bounded:
         """The numbers as a subject stores them: a sum with its rounding charged."""
-        if self.magnitude is None:
+        if not self.is_sum:
             return self
-        r, k, magnitude = self.rounding, self.terms, self.magnitude
-        if self.whole and magnitude.max(initial=0.0) * r.u <= 1:
-            return Bounded(self.value, rounding=r, whole=True)
+        r, k = self.rounding, self.terms
+        value, error, magnitude = self.parts
+        largest = magnitude.max() if magnitude.size else 0.0
+        if self.whole and largest * r.u <= 1:
+            return Bounded(value, rounding=r, whole=True)
         stores = 3 * r.u if r.ua < r.u else 0.0  # of two partial sums, then of their sum
-        rounded = scaled(gamma(k, r.ua) + gamma(k, CHECK) + stores, magnitude)
+        roundings = gamma(k, r.ua) + stores
         # Sums of zeros are exact; but float64's own products may underflow to a 0 here.
         products = magnitude > 0 if r.eta > ROUNDING["float64"].eta else 1.0
-        error = (self.error + rounded + k * r.underflow * products) * (1 + gamma(k + 8, CHECK))
-        fits = scaled(1 + gamma(k, r.ua) + stores, magnitude) <= r.largest
-        value, error = np.where(fits, self.value, 0.0), np.where(fits, error, np.inf)
-        return Bounded(value, error, rounding=r, whole=False)
+        parts = np.empty((2, *self.shape))
+        parts[0] = value
+        np.add(error, scaled(roundings + gamma(k, CHECK), magnitude), out=parts[1])
+        parts[1] += k * r.underflow * products
+        parts[1] *= 1 + gamma(k + 8, CHECK)
+        if not largest * (1 + roundings) <= r.largest:
+            fits = scaled(1 + roundings, magnitude) <= r.largest
+            parts[0] = np.where(fits, parts[0], 0.0)
+            parts[1] = np.where(fits, parts[1], np.inf)
+        return Bounded.of(parts, r, 1, whole=False)
 
     def like(self, x: Any) -> Bounded:
         """Take x itself, or a number or array as one that is known exactly."""
+        if isinstance(x, int):  # the 0 of relu, the 1 of tanh's slope
+            return Bounded.of(np.array([x, 0.0]), self.rounding, 1, whole=True)
         if not isinstance(x, Bounded):
             return Bounded(x, rounding=self.rounding)
-        if x.rounding != self.rounding:
+        if x.rounding is not self.rounding and x.rounding != self.rounding:
             raise ValueError("expected one rounding model in a computation, got two")
         return x
 
     def sum(self, axis: int) -> Bounded:
         """Sum along an axis, as one sum of all its terms."""
-        total = self.rearrange(lambda a: a.sum(axis=axis), of=self.summand)
-        total.terms *= self.shape[axis]
-        return total
+        terms = self.terms * self.shape[axis]
+        return Bounded.of(self.summand.sum(axis=axis + 1), self.rounding, terms, whole=self.whole)
 
-    @property
-    def summand(self) -> Float64s:
-        """Its contribution to the magnitude of a sum."""
-        return self.high if self.magnitude is None else self.magnitude
-
-    def rearrange(self, f: Rule, of: Float64s | None = None) -> Bounded:
-        """Apply f, which moves or adds elements, to every part."""
-        magnitude = self.magnitude if of is None else of
-        return Bounded(
-            f(self.value),
-            f(self.error),
-            rounding=self.rounding,
-            magnitude=None if magnitude is None else f(magnitude),
-            terms=self.terms,
-            whole=self.whole,
-        )
-
-    def join(self, f: Rule, others: Sequence[Bounded]) -> Bounded:
-        sums = any(part.magnitude is not None for part in others)
-        return Bounded(
-            f([part.value for part in others]),
-            f([part.error for part in others]),
-            rounding=self.rounding,
-            magnitude=f([part.summand for part in others]) if sums else None,
-            terms=max(part.terms for part in others),
-            whole=all(part.whole for part in others),
-        )
+    def joined(self, f: Rule, arrays: Sequence[Bounded], axis: int) -> Bounded:
+        sums = any(x.is_sum for x in arrays)
+        parts = f([x.summand if sums else x.parts for x in arrays], axis=axis + 1)
+        terms = max(x.terms for x in arrays)
+        return Bounded.of(parts, self.rounding, terms, whole=all(x.whole for x in arrays))
 
     def __repr__(self) -> str:
         return f"Bounded({self.value!r}, error={self.stored.error!r})"
@@ -148,46 +181,60 @@ def scaled(factor: float, magnitude: Float64s) -> Float64s:
     return np.where(magnitude > 0, np.inf, 0.0)
 
 
+def aligned(a: Float64s, b: Float64s) -> tuple[Float64s, Float64s]:
+    """Give parts of arrays with fewer axes further ones, so that their shapes broadcast."""
+    while a.ndim < b.ndim:
+        a = a[:, None]
+    while b.ndim < a.ndim:
+        b = b[:, None]
+    return a, b
+
+
 # The rules: what each operation does to values and bounds.
 
 
 def total(a: Bounded, b: Bounded, sign: float) -> Bounded:
     """Add a and sign b. Nothing is rounded yet."""
-    return Bounded(
-        a.value + sign * b.value,
-        a.error + b.error,
-        rounding=a.rounding,
-        magnitude=a.summand + b.summand,
-        terms=a.terms + b.terms,
-        whole=a.whole and b.whole,
-    )
+    x, y = aligned(a.summand, b.summand)
+    parts = x + y
+    if sign < 0:
+        parts[0] = x[0] - y[0]
+    return Bounded.of(parts, a.rounding, a.terms + b.terms, whole=a.whole and b.whole)
 
 
-def product(
-    a: Bounded, b: Bounded, times: Callable[[Float64s, Float64s], Float64s], terms: int
-) -> Bounded:
-    """Multiply, elementwise or as matrices: a sum of so many products of stored numbers."""
+def product(a: Bounded, b: Bounded) -> Bounded:
+    """Multiply elementwise: sums of one product each."""
     a, b = a.stored, b.stored
-    value, magnitude = times(a.value, b.value), times(a.high, b.high)
-    error = np.zeros(value.shape) if a.exact else times(a.error, b.high)
-    if not b.exact:
-        error = error + times(np.abs(a.value), b.error)
-    return Bounded(
-        value, error, rounding=a.rounding, magnitude=magnitude, terms=terms,
-        whole=a.whole and b.whole,
-    )  # fmt: skip
+    error = a.error * b.high + a.size * b.error
+    parts = np.array([a.value * b.value, error, a.high * b.high])
+    return Bounded.of(parts, a.rounding, 1, whole=a.whole and b.whole)
+
+
+def matmul(a: Bounded, b: Bounded) -> Bounded:
+    """Multiply matrices (..., K) and (K, M): sums of K products of stored numbers each.
+
+    value = a b, error = error_a high_b + |a| error_b, magnitude = high_a high_b.
+    """
+    a, b = a.stored, b.stored
+    factors = 3 if b.exact else 4
+    left, right = aligned(a.left[:factors], b.right[:factors])
+    parts = left @ right
+    if factors == 4:
+        parts[1] += parts[3]
+    return Bounded.of(parts[:3], a.rounding, a.shape[-1], whole=a.whole and b.whole)
 
 
 def tanh(a: Bounded) -> Bounded:
     """Take tanh of a stored number: its error times the steepest slope there, and tanh's own."""
     a, r = a.stored, a.rounding
     y = np.tanh(a.value)
-    slope = 1 / np.cosh(np.maximum(np.abs(a.value) - a.error, 0)) ** 2
-    carried = slope * a.error
-    own = r.tanh * r.u * (np.abs(y) + carried) + CHECK_TANH * CHECK * np.abs(y) + r.underflow
-    error = (carried + own) * (1 + gamma(32, CHECK))  # of which cosh, squared, may take 10
-    error = np.minimum(error, range_of_tanh(y, r))
-    return Bounded(y, np.where(np.isfinite(a.error), error, np.inf), rounding=r, whole=False)
+    nearest_to_0 = np.maximum(a.size - a.error, 0)
+    slope = np.cosh(nearest_to_0) ** -2.0
+    error = slope * a.error * (1 + r.tanh * r.u)
+    error += np.abs(y) * (r.tanh * r.u + CHECK_TANH * CHECK) + r.underflow
+    error *= 1 + gamma(32, CHECK)  # of which cosh, squared, may take 10
+    error = np.where(a.error < np.inf, np.minimum(error, range_of_tanh(y, r)), np.inf)
+    return Bounded.of(np.array([y, error]), r, 1, whole=False)
 
 
 def range_of_tanh(y: Float64s, rounding: Rounding) -> Float64s:
@@ -199,7 +246,8 @@ def maximum(a: Bounded, b: Bounded) -> Bounded:
     """Take relu of a stored number, which rounds nothing; b is 0."""
     a = a.stored
     error = np.where(a.value + a.error > b.value, a.error, 0.0)
-    return Bounded(np.maximum(a.value, b.value), error, rounding=a.rounding, whole=a.whole)
+    parts = np.array([np.maximum(a.value, b.value), error])
+    return Bounded.of(parts, a.rounding, 1, whole=a.whole)
 
 
 def greater(a: Bounded, b: Bounded) -> Bounded:
@@ -213,8 +261,8 @@ def greater(a: Bounded, b: Bounded) -> Bounded:
 Bounded.rules = {
     np.add: lambda a, b: total(a, b, 1.0),
     np.subtract: lambda a, b: total(a, b, -1.0),
-    np.multiply: lambda a, b: product(a, b, np.multiply, 1),
-    np.matmul: lambda a, b: product(a, b, np.matmul, a.shape[-1]),
+    np.multiply: product,
+    np.matmul: matmul,
     np.tanh: tanh,
     np.maximum: maximum,
     np.greater: greater,

@@ -10,14 +10,13 @@ what is split off underflows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rnn_ref.arithmetic.array import NumberArray, Rule
+from rnn_ref.arithmetic.array import NumberArray
 
 Float64s = NDArray[np.float64]
 
@@ -61,8 +60,10 @@ class DoubleDouble(NumberArray):
     """An array of numbers `high` + `low`, of which `high` is the sum rounded to float64."""
 
     def __init__(self, high: Any, low: Any = None) -> None:
-        self.high: Float64s = np.asarray(high, np.float64)
-        self.low: Float64s = np.zeros(self.high.shape) if low is None else np.asarray(low)
+        high = np.asarray(high, np.float64)
+        self.parts = np.empty((2, *high.shape))
+        self.parts[0] = high
+        self.parts[1] = 0.0 if low is None else low
 
     @classmethod
     def normalised(cls, high: Float64s, low: Float64s) -> DoubleDouble:
@@ -71,14 +72,21 @@ class DoubleDouble(NumberArray):
         return cls(total, low - (total - high))
 
     @property
-    def lead(self) -> Float64s:
-        return self.high
+    def high(self) -> Float64s:
+        """The numbers rounded to float64."""
+        high: Float64s = self.parts[0]
+        return high
 
-    def rearrange(self, f: Rule) -> DoubleDouble:
-        return DoubleDouble(f(self.high), f(self.low))
+    @property
+    def low(self) -> Float64s:
+        """What is left of them."""
+        low: Float64s = self.parts[1]
+        return low
 
-    def join(self, f: Rule, others: Sequence[DoubleDouble]) -> DoubleDouble:
-        return DoubleDouble(f([x.high for x in others]), f([x.low for x in others]))
+    def remade(self, parts: Float64s) -> DoubleDouble:
+        made = DoubleDouble.__new__(DoubleDouble)
+        made.parts = parts
+        return made
 
     def like(self, x: Any) -> DoubleDouble:
         return x if isinstance(x, DoubleDouble) else DoubleDouble(x)
@@ -140,7 +148,7 @@ def matmul(a: DoubleDouble, b: DoubleDouble) -> DoubleDouble:
         block, of_k = flat[i : i + at_a_time].T[:, :, None], b[:, None, :]
         product, rest = two_product(block.high, of_k.high)
         blocks.append(tree(product, rest + (block.high * of_k.low + block.low * of_k.high)))
-    return blocks[0].join(np.concatenate, blocks).reshape(*rows, M)
+    return blocks[0].joined(np.concatenate, blocks, 0).reshape(*rows, M)
 
 
 TWO_FIFTEENTHS = divide(DoubleDouble(2.0), DoubleDouble(15.0))
@@ -158,7 +166,7 @@ def table() -> DoubleDouble:
     while len(values) * GRID <= 40:
         n = len(values)
         last = sum_of_tanh(values[n - 1 : n], values[1:2])
-        values = values.join(np.concatenate, [values, sum_of_tanh(values, last)])
+        values = values.joined(np.concatenate, [values, sum_of_tanh(values, last)], 0)
     return values
 
 

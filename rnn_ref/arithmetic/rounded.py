@@ -8,12 +8,12 @@ up in float32, and each sum of them is rounded to the dtype.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from copy import copy
 from typing import Any, Self
 
 import numpy as np
 
-from rnn_ref.arithmetic.array import NumberArray, Rule
+from rnn_ref.arithmetic.array import NumberArray
 from rnn_ref.arithmetic.dtypes import ROUNDING, Floats, rounded
 
 
@@ -22,7 +22,7 @@ class RoundedArray(NumberArray):
 
     def __init__(self, numbers: Any, dtype_name: str) -> None:
         self.dtype_name = dtype_name
-        self.numbers: Floats = rounded(np.asarray(numbers, np.float64), dtype_name)
+        self.parts = rounded(np.asarray(numbers, np.float64), dtype_name)[None]
         self.terms: Floats | None = None
 
     def of(self, numbers: Any) -> Self:
@@ -30,14 +30,15 @@ class RoundedArray(NumberArray):
         return type(self)(numbers, self.dtype_name)
 
     @property
-    def lead(self) -> Floats:
-        return self.numbers
+    def numbers(self) -> Floats:
+        """The numbers."""
+        numbers: Floats = self.parts[0]
+        return numbers
 
-    def rearrange(self, f: Rule) -> Self:
-        return self.of(f(self.numbers))
-
-    def join(self, f: Rule, others: Sequence[Self]) -> Self:
-        return self.of(f([x.numbers for x in others]))
+    def remade(self, parts: Floats) -> Self:
+        made = copy(self)
+        made.parts, made.terms = parts, None
+        return made
 
     def like(self, x: Any) -> Self:
         return x if isinstance(x, type(self)) else self.of(x)

@@ -19,7 +19,7 @@ from rnn_ref.cases.random import INPUTS, WEIGHTS, RandomStream
 from rnn_ref.parameters import Layout, names
 
 LOSSES = ("both", "output", "h_n")
-"""The results that the loss reads, and so the gradients that come from above."""
+"""The results that the loss reads: these get upstream gradients."""
 
 LAYOUTS = {
     "steps": Layout(unbatched=False, batch_first=False),
@@ -27,7 +27,7 @@ LAYOUTS = {
     "unbatched": Layout(unbatched=True, batch_first=False),
     "unbatched batch_first": Layout(unbatched=True, batch_first=True),
 }
-"""Layouts by the words that a line has for them: "steps" is (T, N, I), and has none."""
+"""Layouts by their words in a line; "steps", (T, N, I), is the default and has no word."""
 
 
 class Range(NamedTuple):
@@ -64,8 +64,8 @@ class Case:
     """One network, its sizes, its regimes and a seed. `str` and `parse` are each other's inverse.
 
     T steps, N batch, I input_size, H hidden_size, L num_layers, D directions; `weights`
-    and `input` name regimes (WEIGHTS, INPUTS), `loss` the results that gradients come
-    from, `variant` which of a property's own variants is judged: empty for all of them.
+    and `input` name regimes (WEIGHTS, INPUTS); `loss` names the results that the loss reads;
+    `variant` names the one variant of the property to judge, or is empty for all variants.
     Raises ValueError, in one sentence, for anything out of range.
     """
 
@@ -129,15 +129,21 @@ class Case:
         return cls(**values)
 
     def problem(self, rounding: Rounding | None = None) -> Problem:
-        """Make the arrays that this case stands for; they round as the dtype does by default."""
+        """Make this case's arrays, with a rounding model (default: the dtype's own)."""
         rows, output = (self.L * self.D, self.N, self.H), (self.T, self.N, self.D * self.H)
         from_above = "integer" if self.input == "integer" else "normal"
+        stream = RandomStream(self.seed, "")
+
+        def array(name: str, regime: str, shape: tuple[int, ...]) -> Floats:
+            values = INPUTS[regime](stream.restarted(name), shape, self.dtype)
+            return rounded(values, self.dtype)
+
         return Problem(
-            parameters={name: self.parameter(name) for name in names(self.L, self.D, self.bias)},
-            input=self.array("input", self.input, (self.T, self.N, self.I)),
-            h_0=self.array("h_0", self.input, rows) if self.h_0 else None,
-            grad_output=self.array("output", from_above, output) if self.loss != "h_n" else None,
-            grad_h_n=self.array("h_n", from_above, rows) if self.loss != "output" else None,
+            parameters={n: self.parameter(n, stream) for n in names(self.L, self.D, self.bias)},
+            input=array("input", self.input, (self.T, self.N, self.I)),
+            h_0=array("h_0", self.input, rows) if self.h_0 else None,
+            grad_output=array("output", from_above, output) if self.loss != "h_n" else None,
+            grad_h_n=array("h_n", from_above, rows) if self.loss != "output" else None,
             nonlinearity=self.nonlinearity,
             dtype=self.dtype,
             rounding=rounding or ROUNDING[self.dtype],
@@ -147,18 +153,13 @@ class Case:
             layout=LAYOUTS[self.layout],
         )
 
-    def parameter(self, name: str) -> Floats:
-        """Draw one parameter by torch's name: a weight (H, its fan), or a bias (H,)."""
+    def parameter(self, name: str, stream: RandomStream) -> Floats:
+        """Draw one parameter by torch's name: a weight (H, fan) or a bias (H,)."""
         fan = self.H
         if name.startswith("weight_ih"):
             fan = self.I if "_l0" in name else self.D * self.H
         shape = (self.H,) if name.startswith("bias") else (self.H, fan)
-        values = WEIGHTS[self.weights](RandomStream(self.seed, name), shape, fan, self.H)
-        return rounded(values, self.dtype)
-
-    def array(self, name: str, regime: str, shape: tuple[int, ...]) -> Floats:
-        """Draw an argument, or an upstream gradient."""
-        values = INPUTS[regime](RandomStream(self.seed, name), shape, self.dtype)
+        values = WEIGHTS[self.weights](stream.restarted(name), shape, fan, self.H)
         return rounded(values, self.dtype)
 
 

@@ -1,8 +1,8 @@
 """Random numbers that are the same to the bit everywhere, and the regimes made of them.
 
-Raw words of a counter-based generator (Philox: Salmon et al., Parallel random numbers: as
-easy as 1, 2, 3, 2011), turned into numbers by operations that IEEE 754 rounds in one way
-only.
+A counter-based generator (Philox: Salmon et al., Parallel random numbers: as easy as
+1, 2, 3, 2011) gives raw words. They become numbers only by operations that IEEE 754
+rounds in one way.
 """
 
 from __future__ import annotations
@@ -20,27 +20,37 @@ from rnn_ref.arithmetic.dtypes import ROUNDING
 class RandomStream:
     """A stream of random words, and the numbers made of them.
 
-    A seed and a name start it, such as a parameter's: streams of other names are independent.
+    It starts from a seed and a name, such as a parameter's. Streams of different names are
+    independent.
     """
 
     def __init__(self, seed: int, name: str) -> None:
-        self.generator = np.random.Philox(
-            key=np.array([seed, zlib.crc32(name.encode())], np.uint64)
-        )
+        self.seed = seed
+        self.generator = np.random.Philox(key=self.key(name))
+        self.start = self.generator.state
+
+    def key(self, name: str) -> NDArray[np.uint64]:
+        """Compute the generator's key for a name."""
+        return np.array([self.seed, zlib.crc32(name.encode())], np.uint64)
+
+    def restarted(self, name: str) -> RandomStream:
+        """Start again under another name, which costs less than a new stream."""
+        self.start["state"]["key"] = self.key(name)
+        self.generator.state = self.start
+        return self
 
     def words(self, shape: tuple[int, ...]) -> NDArray[np.uint64]:
         """Draw words of 64 random bits."""
-        return np.asarray(self.generator.random_raw(int(np.prod(shape)))).reshape(shape)
+        return self.generator.random_raw(math.prod(shape)).reshape(shape)
 
     def uniform(self, shape: tuple[int, ...]) -> NDArray[np.float64]:
         """Draw numbers uniform in [-1, 1), in multiples of 2^-52."""
         return (self.words(shape) >> np.uint64(11)).astype(np.float64) * 2.0**-52 - 1
 
     def normal(self, shape: tuple[int, ...]) -> NDArray[np.float64]:
-        """Draw nearly normal numbers of variance 1: sums of four uniform ones, to +-3.46."""
-        words = self.words(shape)
-        lanes = np.stack([words >> np.uint64(16 * i) for i in range(4)]) & np.uint64(0xFFFF)
-        centred: NDArray[np.float64] = lanes.sum(axis=0).astype(np.float64) - 2 * 0xFFFF
+        """Draw nearly normal numbers of variance 1: sums of four uniform ones, within +-3.46."""
+        quarters = self.words((*shape, 1)).view(np.uint16)
+        centred = quarters.sum(axis=-1, dtype=np.float64) - 2 * 0xFFFF
         return centred * (math.sqrt(3.0) / 0x10000)
 
     def integers(self, largest: int, shape: tuple[int, ...]) -> NDArray[np.float64]:
@@ -48,7 +58,7 @@ class RandomStream:
         return (self.words(shape) % np.uint64(2 * largest + 1)).astype(np.float64) - largest
 
     def sparse(self, shape: tuple[int, ...], fan: int) -> NDArray[np.float64]:
-        """Draw whole numbers to +-2, of which about two in a row of `fan` are not zero."""
+        """Draw whole numbers from -2 to 2; about two of every `fan` numbers are not zero."""
         kept = self.words(shape) % np.uint64(fan) < np.uint64(2)
         return self.integers(2, shape) * kept
 
@@ -72,7 +82,7 @@ of `one-sided` weights do not cancel.
 
 
 def scale(dtype: str) -> float:
-    """Return a third of the dtype's range of exponents: large, while products stay in range."""
+    """Return 2 to a third of the dtype's largest exponent: large, with products still in range."""
     return 2.0 ** (math.frexp(ROUNDING[dtype].largest)[1] // 3)
 
 

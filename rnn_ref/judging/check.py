@@ -1,4 +1,4 @@
-"""Is this rounding, or a bug? Judge results from anywhere by their bounds."""
+"""Tell rounding from a bug: judge results from anywhere by their bounds."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Check:
 
     @property
     def ratio(self) -> float:
-        """The worst error in units of its bound."""
+        """The worst ratio, error / bound."""
         return max(comparison.ratio for comparison in self.comparisons)
 
     def __str__(self) -> str:
@@ -49,11 +49,11 @@ def check(
     nonlinearity: str = "tanh",
     batch_first: bool = False,
 ) -> Check:
-    """Judge an output, and an h_n unless it is None, by what `rnn` of the arguments must give.
+    """Judge an output, and an h_n unless it is None, by what `rnn` gives for the same arguments.
 
-    Shapes are as for `rnn`; dtypes float16, float32 or float64, whose rounding model is
-    the bound's. The states of a single layer are judged by the step residual, all else by
-    the end-to-end bound. Raises what `rnn` raises, and TypeError for another dtype.
+    Shapes are as for `rnn`. The dtype is float16, float32 or float64; the bound follows its
+    rounding model. The states of a single layer are judged step by step, all else by the
+    end-to-end bound. Raises what `rnn` raises, and TypeError for another dtype.
     """
     network, layout, x, start, _ = prepare(
         input, parameters, h_0, nonlinearity=nonlinearity, batch_first=batch_first
@@ -84,7 +84,7 @@ def posed(
     parameters: Mapping[str, Array],
     nonlinearity: str,
 ) -> Problem:
-    """Make a problem without upstream gradients of arguments that `prepare` has laid out."""
+    """Make a problem, without upstream gradients, from arguments that `prepare` laid out."""
     return Problem(
         parameters=dict(parameters),
         input=x,

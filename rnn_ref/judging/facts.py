@@ -1,4 +1,4 @@
-"""Checks that several properties share: expected errors, statistical tests, notes."""
+"""Check what several properties share: expected errors, statistical tests, notes."""
 
 from __future__ import annotations
 
@@ -73,8 +73,8 @@ def same_arrays(
 ) -> list[Comparison]:
     """Judge whether the arrays of each name are equal; 0 equals -0, and NaN equals NaN.
 
-    `input` is (T, N, I), `h_0` (L, D, N, H), the others are parameters; `note` stands
-    behind the names in a failure, such as `after a call`.
+    `input` is (T, N, I), `h_0` (L, D, N, H), the others are parameters; `note` follows
+    the name in a failure, such as `after a call`.
     """
     shapes = [{name: a.shape for name, a in arrays.items()} for arrays in (got, expected)]
     same_facts(f"shapes {note}:", *shapes)
@@ -86,7 +86,7 @@ def same_arrays(
 
 
 def has_parameters(subject: Subject, module: Any, problem: Problem, note: str) -> list[Comparison]:
-    """Judge whether a module's parameters equal a problem's; `note` says when, as above."""
+    """Judge whether a module's parameters equal a problem's; `note` says when."""
     with subject.calling(f"reading the parameters {note}"):
         got = parameters_of(module)
     return same_arrays(note, got, problem.parameters, problem.rounding)
@@ -105,9 +105,9 @@ def read(
 
 
 def by_chance(what: str, events: NDArray[np.bool_], p: float) -> Comparison:
-    """Raise SubjectFault if too many or too few events happened for chance.
+    """Raise SubjectFault if more or fewer events happened than chance explains.
 
-    A correct subject's events happen with probability p each, independently.
+    In a correct subject each event happens with probability p, independently of the others.
     """
     happened, n = int(events.sum()), events.size
     chance = as_far_as(happened, n, p)
@@ -120,7 +120,7 @@ def by_chance(what: str, events: NDArray[np.bool_], p: float) -> Comparison:
 def uniform(name: str, numbers: Floats, H: int) -> list[Comparison]:
     """Raise SubjectFault if numbers do not look drawn from U(-1/sqrt(H), 1/sqrt(H)).
 
-    Judged by how many fall into each quarter of the range.
+    The test counts how many fall into each quarter of the range.
     """
     limit = 1 / math.sqrt(H)
     largest = float(np.abs(numbers).max())

@@ -1,8 +1,8 @@
-"""Failures as data, and the one place where sentences are made of them.
+"""Hold failures as data, and make all their sentences here.
 
 A failure has a kind, what is wrong (comparisons over their bound, a fact that is not so,
 an exception with its place, or the end of the process), the case, and the command that
-replays it. Nothing is decided by reading the sentences.
+replays it. No code reads the sentences to decide anything.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Fact:
-    """Something that must be so of a subject: what it is about, what was got, what was expected."""
+    """A fact that must be so of a subject: what it is about, what was got, what was expected."""
 
     what: str
     got: str
@@ -47,7 +47,7 @@ class Fact:
 
 @dataclass(frozen=True)
 class Raised:
-    """An exception: what the subject was doing, the type, its first line, and the place.
+    """An exception: what the subject was doing, type, first line of the message, and place.
 
     `place` is the file and line where it was raised, the subject's own where there is one.
     """
@@ -62,9 +62,9 @@ class Raised:
 class Failure:
     """A property that does not hold.
 
-    `case` is a line, empty where there is none; `variant` which of the property's
-    variants was judged; `repeatable` is False where the same case gave other results
-    before; `how` says how a process ended.
+    `case` is a line, or empty if there is none. `variant` is the variant of the property
+    that was judged. `repeatable` is False if the same case gave other results before.
+    `how` says in words how a process ended, or what else is wrong.
     """
 
     kind: Kind
@@ -93,11 +93,11 @@ class Failure:
 
 
 class CannotLoad(Exception):
-    """A subject, or its device, that is not there; the message is one sentence."""
+    """The subject, or its device, can't be loaded; the message is one sentence."""
 
 
 class SubjectFault(Exception):
-    """The subject raised, or something that must be so of it is not."""
+    """The subject raised, or a fact that must be so of it is not."""
 
     def __init__(self, cause: Fact | Raised, *, out_of_memory: bool = False) -> None:
         super().__init__(cause)
@@ -142,9 +142,9 @@ def sentence(cause: Fact | Raised) -> str:
 
 
 def about_comparisons(comparisons: Sequence[Comparison]) -> str:
-    """Say where the worst element of the first array over its bound is, and count the others.
+    """Describe the worst element of the first array over its bound; count all elements over.
 
-    Return an empty text where none is over its bound.
+    Return an empty text if no element is over its bound.
     """
     over = [comparison for comparison in comparisons if comparison.over]
     if not over:
@@ -199,7 +199,7 @@ def folder_of(package: str) -> str:
 
 OURS, TORCH, NUMPY, PYTEST = map(folder_of, ("rnn_ref", "torch", "numpy", "_pytest"))
 WAYS = OURS + "ways.py"
-"""The subjects that this package ships: what is raised there is a subject's."""
+"""The file of the subjects that this package ships: what it raises is a subject's."""
 
 PYTHON = (sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), "<")
 """Where Python's own files are; frames without a file begin with `<`."""
@@ -221,12 +221,12 @@ def place(frames: Sequence[tuple[str, int]]) -> str:
 
 
 def is_ours(file: str) -> bool:
-    """Tell whether a file is this package's, and no subject."""
+    """Tell whether a file belongs to this package, and is not a subject."""
     return file.startswith(OURS) and file != WAYS
 
 
 def is_theirs(file: str) -> bool:
-    """Tell whether a file is none of this package's, torch's, NumPy's, pytest's or Python's."""
+    """Tell whether a file belongs to the subject: not to us, torch, NumPy, pytest or Python."""
     in_python = file.startswith(PYTHON) and "site-packages" not in Path(file).parts
     return not (is_ours(file) or in_python or file.startswith((TORCH, NUMPY, PYTEST)))
 
@@ -234,8 +234,8 @@ def is_theirs(file: str) -> bool:
 def is_subjects(error: BaseException) -> bool:
     """Tell whether an exception that passed through a property comes from its subject.
 
-    It does where code that is not ours was running, or where the subject's object lacked
-    an attribute. What NumPy raises in our own lines is ours.
+    It does if code of the subject or of torch was running, or if an object of the subject's
+    lacked an attribute. What NumPy raises in our own lines is ours.
     """
     if isinstance(error, AttributeError) and not is_made_here(error.obj):
         return True
@@ -249,11 +249,11 @@ def is_made_here(value: object) -> bool:
 
 
 def plain(value: Any) -> Any:
-    """Bring dictionaries, sequences and numbers to what JSON has."""
+    """Convert dictionaries, sequences and numbers to what JSON has."""
     if isinstance(value, dict):
         return {name: plain(each) for name, each in value.items()}
     if isinstance(value, str):
-        return str(value)  # a Kind too, which only its own process knows
+        return str(value)  # a Kind becomes plain text: another process has no such class
     if isinstance(value, Iterable):
         return [plain(each) for each in value]
     if isinstance(value, float) and not math.isfinite(value):

@@ -22,10 +22,11 @@ def load(
     flushes: bool = False,
     watch: Watch | None = None,
 ) -> Subject:
-    """Load MODULE:CALLABLE, and its cell, found on the path or in the working directory.
+    """Load MODULE:CALLABLE, and its cell, from the path or the working directory.
 
-    torch.nn.RNN's cell is torch.nn.RNNCell; others have none unless one is named. Raises
-    CannotLoad, in one sentence, for a subject or a device that is not there.
+    torch.nn.RNN's cell is torch.nn.RNNCell; other subjects have none unless `cell` names it.
+    Raises CannotLoad, in one sentence, if the subject or its cell can't be loaded, or the
+    device is not available.
     """
     if cell is None and name == DEFAULT_SUBJECT:
         cell = DEFAULT_CELL
@@ -40,7 +41,7 @@ def load(
 
 
 def load_callable(what: str, name: str) -> Any:
-    """Import what MODULE:CALLABLE names; raise CannotLoad, in one sentence, if it can't be."""
+    """Import what MODULE:CALLABLE names; raise CannotLoad, in one sentence, if that fails."""
     module_name, colon, attribute = name.partition(":")
     if not (module_name and colon and attribute):
         raise CannotLoad(f"{what}: expected MODULE:CALLABLE, got {name!r}")
@@ -55,11 +56,11 @@ def load_callable(what: str, name: str) -> Any:
             raise CannotLoad(f"{what}: module {module_name} has no {attribute!r}")
         value = getattr(value, part)
     if not callable(value):
-        raise CannotLoad(f"{what}: expected a callable, {name} is {described(value)}")
+        raise CannotLoad(f"{what}: expected a callable, got {name}, {described(value)}")
     return value
 
 
 def first_line(error: BaseException) -> str:
-    """Say an exception in one line: its type and the first line of its message."""
+    """Describe an exception in one line: its type and the first line of its message."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

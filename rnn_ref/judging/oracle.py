@@ -1,9 +1,9 @@
-"""What a problem's results must be: the reference, run on `Bounded`.
+"""Compute what a problem's results must be: run the reference on `Bounded`.
 
-Two kinds of expectation. End to end: from the problem alone, with all rounding since
-its input. From the subject's own states: each step, and the gradients, given the states
-that the subject itself returned (backward error analysis: Higham, section 1.5); these
-bounds do not grow with T, and do not care whether the network is chaotic.
+There are two kinds of expected values. End to end: from the problem alone, with all
+rounding since its input. From the subject's own states: each step, and the gradients,
+given the states that the subject itself returned (backward error analysis: Higham,
+section 1.5). The second kind's bounds do not grow with T, even if the network is chaotic.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ class Oracle:
         self.activation = ACTIVATIONS[problem.nonlinearity]
 
     def known(self, array: Floats) -> Any:
-        """Take an array of the problem's, or of the subject's, as numbers known as they are read.
+        """Wrap an array of the problem, or of the subject, as numbers without an error.
 
-        A number below `flush` may be read as zero.
+        Only numbers below `flush` have one: they may be read as zero.
         """
         size = np.abs(array)
         flushed = np.where(size < self.rounding.flush, size, 0.0) if self.rounding.flush else None
@@ -97,15 +97,16 @@ class Oracle:
         return self.output, self.h_n
 
     def returned_or_bounded(self, visible: Sequence[Floats | None]) -> list[Any]:
-        """Take every layer's states as the subject showed them, else as they are end to end."""
+        """Take every layer's states: those that the subject showed, else those end to end."""
         return [self.states[l] if y is None else self.as_read(y) for l, y in enumerate(visible)]
 
     def as_read(self, y: Floats) -> Any:
-        """Take the returned states, with the error that the next step may have seen.
+        """Take the returned states, with the error of what the next step may have read.
 
-        They are the same, or, in a subject that computes in a wider dtype, not rounded yet.
-        The step's bound has room for that rounding, one more of a product of several, but
-        not for an underflow, of which a large weight makes many times the smallest number.
+        The next step read the same numbers or, in a subject that computes in a wider dtype,
+        the numbers before their rounding. The step's bound has room for that rounding: it
+        is one more factor of a product of several. It has no room for an underflow, which a
+        large weight multiplies; so the error here is that of an underflow.
         """
         exactly = self.known(y)
         r = self.rounding
@@ -114,7 +115,7 @@ class Oracle:
         return exactly if exactly.whole else Bounded(y, underflow, rounding=r)
 
     def steps(self, states: Sequence[Any]) -> list[Any]:
-        """Take one step from the states before and below each, for every layer's states."""
+        """Compute each state of every layer by one step from the states before and below it."""
         stepped = []
         for l, layer in enumerate(self.network.layers):
             D, below, ys = len(layer), states[l - 1] if l > 0 else self.x, []
@@ -129,13 +130,16 @@ class Oracle:
     def states_for_backward(self, states: Sequence[Any], stepped: Sequence[Any]) -> list[Any]:
         """Take the states whose slopes a correct backward pass may have used.
 
-        A correct subject may take tanh's slope from the pre-activation in place of the
-        rounded state, so the last layer's states have the error of their own step. relu
-        rounds nothing: in a dtype that sums are accumulated in, a state above 0 has the
-        slope 1, and one of 0 the slope 0 if its step can't have come to more: a subject
-        that computes in a wider dtype may store as 0 what it found to be above it. The
-        states below are hidden, and only known end to end: others than those of the layers
-        run one by one may lead to the same output to the bit, and give other gradients.
+        tanh: a correct subject may take the slope from the pre-activation in place of the
+        rounded state, so the last layer's states have the error of their own step.
+
+        relu rounds nothing. If the dtype is the one that sums are accumulated in, a state
+        above 0 has the slope 1. A state of 0 has the slope 0, unless its step's error allows
+        more than 0: a subject that computes in a wider dtype may store as 0 what was above 0.
+
+        The states of the layers below are hidden, and only known end to end. Running the
+        layers one by one does not find them: other states may lead to the same output, to
+        the bit, and give other gradients.
         """
         output, last = states[-1], stepped[-1]
         if self.problem.nonlinearity == "tanh" or self.rounding.ua != self.rounding.u:
@@ -150,7 +154,7 @@ class Oracle:
         ]
 
     def gradients(self, states: Sequence[Any] | None = None) -> dict[str, Any]:
-        """Compute gradients by name, through the given states, else through those of `states`."""
+        """Compute gradients by name, through the given states, by default `self.states`."""
         p, take = self.problem, self.for_sums_over_time
         dy = np.zeros(p.output_shape) if p.grad_output is None else p.grad_output
         dh_n = np.zeros(p.h_n_shape) if p.grad_h_n is None else p.grad_h_n
@@ -170,7 +174,7 @@ class Oracle:
         return {name: gradient.stored for name, gradient in by_name.items()}
 
     def for_sums_over_time(self, a: Array) -> Array:
-        """Take the same numbers, whose sums are rounded as those of gradients are.
+        """Keep the numbers, but let their sums round as sums of gradients may.
 
         In 16-bit dtypes some implementations add up a weight's gradient over time in the
         dtype itself, so every addition may round to it.

@@ -1,4 +1,4 @@
-"""Declare a property: a claim about a case and a subject, and all that a run must know of it."""
+"""Declare a property: a claim about a case and a subject, and what a run must know of it."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ ANY_NUMBER = 10**9
 class Property:
     """A claim, and what a run must know of it.
 
-    `name` is its test's, `group` the row that it stands in, `promises` the clauses of the
-    documentation that it holds, `needs` the capabilities without which it says nothing;
-    `domains` has the cases by structure ("" if it has but one), `variants` the names of
-    what it tries in turn; at most `at_most` examples are drawn. Without the set-up property
-    no other is judged; the baseline's compares with a record. Raises ValueError for a
-    domain that no case is in, or an unknown capability.
+    `name` is the name of its test, and `group` its group. `promises` are the clauses of the
+    documentation that it tests. `needs` are the capabilities without which it is not judged.
+    `domains` has the cases by structure ("" if there is only one). `variants` names what it
+    tries in turn. At most `at_most` examples are drawn. If the `setup` property fails, no
+    other is judged. The `baseline` property compares with a record. Raises ValueError for a
+    domain without cases, or an unknown capability.
     """
 
     name: str
@@ -69,10 +69,10 @@ def holds_for(
 ) -> Callable[[Claim], Test]:
     """Turn a claim about a case and a subject into a test over many drawn cases.
 
-    `domain` narrows the cases, as `strategies.cases` takes it; with `structures` the test
-    is made four times, for single, deep, bidirectional and deep bidirectional networks; the
-    claim finds the variant to try in `case.variant`. The other arguments, and what is
-    raised, are Property's.
+    `domain` narrows the cases; its arguments are those of `strategies.cases`. With
+    `structures` there are four tests: for single, deep, bidirectional and deep bidirectional
+    networks. The claim finds the variant to try in `case.variant`. For the other arguments,
+    and for what is raised, see Property.
     """
     domains = {"": domain}
     if structures:

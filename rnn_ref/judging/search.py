@@ -1,4 +1,4 @@
-"""Judge one property: search its cases for one that fails, shrink it, count what was compared."""
+"""Judge one property: search for a case that fails, shrink it, count what was compared."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from rnn_ref.judging.failures import (
 )
 from rnn_ref.judging.properties import Property
 from rnn_ref.judging.replay import DEFAULT_CELL, DEFAULT_SUBJECT, command
+from rnn_ref.judging.shares import examples_of
 from rnn_ref.judging.subject import Subject
 from rnn_ref.strategies import cases
 
@@ -91,7 +92,7 @@ class Judge:
     around: Callable[[], AbstractContextManager[Any]] = nullcontext
 
     def judge(self, declared: Property, structure: str = "") -> Outcome:
-        """Judge a property on the cases of a structure, or on the one that is given."""
+        """Judge a property on drawn cases of a structure, or on `self.case` if there is one."""
         domain = restrict(declared.domain(structure), self.without)
         dtypes = domain.get("dtypes", self.dtypes)
         domain["dtypes"] = tuple(dtype for dtype in self.dtypes if dtype in dtypes)
@@ -145,7 +146,7 @@ class Judge:
             draw(self, declared, domain, known, outcome)
 
     def known(self, declared: Property, domain: Domain) -> list[Deviation]:
-        """List the known deviations in a domain, each replayed; raise Violation if one is gone."""
+        """Replay and list a domain's known deviations; raise Violation if one no longer occurs."""
         known = []
         for deviation in self.deviations:
             if not deviation.names(declared.name, declared.group):
@@ -197,7 +198,7 @@ class Judge:
 
 
 def variants_of(case: Case, declared: Property) -> Iterator[Case]:
-    """Go through the variants of a property that a case stands for: its own, or all of them."""
+    """Yield a case once for each variant to judge: its own variant, else all of the property's."""
     if case.variant or not declared.variants:
         yield case
         return
@@ -206,7 +207,7 @@ def variants_of(case: Case, declared: Property) -> Iterator[Case]:
 
 
 def because_of(failure: Failure, error: Exception) -> Failure:
-    """Complete a failure with the exception that a claim ended with."""
+    """Add to a failure the exception that the claim raised."""
     if isinstance(error, SubjectFault):
         if isinstance(error.cause, Raised):
             kind = Kind.MEMORY if error.out_of_memory else Kind.EXCEPTION
@@ -228,7 +229,7 @@ def fails(judge: Judge, declared: Property, case: Case) -> bool:
 
 
 def stale(deviation: Deviation, declared: Property, case: Case, replay: str) -> Failure:
-    """Make the failure of an entry of the ledger whose case holds."""
+    """Make the failure for a ledger entry that is out of date: its case no longer fails."""
     how = (
         f"this known deviation no longer occurs: {deviation.why}\n"
         "the property holds for its case; remove the case, or the entry, from the ledger"
@@ -252,7 +253,7 @@ def draw(
 
     @hypothesis.seed(judge.seed ^ zlib.crc32(declared.name.encode()))
     @hypothesis.settings(
-        max_examples=min(judge.examples, declared.at_most),
+        max_examples=min(examples_of(declared.name, judge.examples), declared.at_most),
         phases=[Phase.generate, Phase.target, Phase.shrink],
         deadline=None,
         database=None,
@@ -269,7 +270,7 @@ def draw(
         except Violation as violation:
             failures.append(violation.failure)
             raise
-        if ratio > 0:  # else a search uphill spends its examples on copies of the simplest
+        if ratio > 0:  # else Hypothesis, searching uphill, only repeats the simplest case
             hypothesis.target(ratio)
 
     try:

@@ -28,21 +28,21 @@ class Watch(Protocol):
         """Watch a call."""
 
     def note(self, facts: dict[str, Any]) -> None:
-        """Note what is about to be judged, for the one who finds the process dead."""
+        """Note what is about to be judged, for the process that reads it if this one dies."""
 
     def memory_is_spent(self) -> bool:
         """Tell whether the process has hardly any memory left."""
 
     def give_up(self, facts: dict[str, Any]) -> NoReturn:
-        """End the process, and leave facts about why."""
+        """End the process, and leave facts that say why."""
 
 
 @dataclass(frozen=True)
 class Run:
     """What a subject returned: `output` (T, N, D*H), `h_n` (L*D, N, H), gradients by name.
 
-    The layouts are undone. `gradients` holds "input", "h_0" if one was given, and the
-    parameters by name; it is empty for a run without gradients.
+    The shapes are these for every layout of the call. `gradients` holds "input", "h_0" if
+    one was given, and the parameters by name; it is empty for a run without gradients.
     """
 
     output: Floats
@@ -70,8 +70,8 @@ DEFAULTS = {
 class Subject:
     """A factory of modules with nn.RNN's constructor signature and calling convention.
 
-    `cell` is one like nn.RNNCell, `packing` has the functions of torch.nn.utils.rnn by
-    their names, if there are such; with `flushes` it may take subnormal numbers for zero.
+    `cell` makes cells like nn.RNNCell, `packing` has the functions of torch.nn.utils.rnn by
+    name; None if the subject has none. With `flushes`, it may take subnormal numbers for zero.
     """
 
     name: str
@@ -85,7 +85,7 @@ class Subject:
 
     @property
     def lacks(self) -> frozenset[str]:
-        """The capabilities that a module does not come with, by name."""
+        """The names of the capabilities that were not given with the module: cell, packing."""
         return frozenset(name for name in ("cell", "packing") if getattr(self, name) is None)
 
     def rounding(self, dtype: str) -> Rounding:
@@ -100,8 +100,8 @@ class Subject:
     def calling(self, doing: str) -> Iterator[None]:
         """Turn whatever the subject raises meanwhile into a SubjectFault that says what and where.
 
-        pytest's skip and exit, which are no Exceptions, count too. A KeyboardInterrupt is
-        a person's, unless the process was started to run properties.
+        That includes pytest's skip and exit, which are no Exceptions. A KeyboardInterrupt
+        comes from a person, unless the process was started to run properties.
         """
         try:
             if self.watch is None:
@@ -167,7 +167,7 @@ class Subject:
     def arrays(
         self, problem: Problem, output: torch.Tensor, h_n: torch.Tensor
     ) -> tuple[Floats, Floats]:
-        """Read output (T, N, D*H) and h_n (L*D, N, H), their layout undone."""
+        """Read output as (T, N, D*H) and h_n as (L*D, N, H), whatever the layout."""
         with self.calling("reading output and h_n"):
             y, last = to_array(output), to_array(h_n)
         return problem.layout.to_steps(y), problem.layout.to_rows(last)
@@ -191,7 +191,7 @@ class Subject:
         retain_graph: bool = False,
         arrange: Callable[[torch.Tensor], torch.Tensor] = lambda gradient: gradient,
     ) -> None:
-        """Go backward from the problem's loss; `arrange` puts upstream gradients into memory."""
+        """Go backward from the loss; `arrange` decides how upstream gradients lie in memory."""
         layout, upstream = problem.layout, []
         if problem.grad_output is not None:
             upstream.append((output, layout.from_steps(problem.grad_output)))
@@ -208,7 +208,7 @@ class Subject:
 def read_gradients(
     subject: Subject, problem: Problem, module: torch.nn.Module, leaves: dict[str, torch.Tensor]
 ) -> dict[str, Floats]:
-    """Read the gradients that have been gathered, by name; an absent one counts as zero."""
+    """Read the gradients in `.grad`, by name; an absent one counts as zero."""
     with subject.calling("reading named_parameters"):
         tensors = leaves | dict(module.named_parameters())
     by_name = {}
@@ -226,13 +226,12 @@ def read_gradients(
 
 
 def visible_states(subject: Subject, problem: Problem, run: Run) -> list[Floats | None]:
-    """List every layer's states, (T, N, D*H), where they can be observed; None elsewhere.
+    """List every layer's states, (T, N, D*H); None for a layer whose states can't be observed.
 
-    The layers below the last do not show theirs. But where the layers, each run as a
-    network of its own on the states of the one below, lead to the run's output to the
-    bit, a correct subject's last layer may as well have read those states: then they
-    stand for the hidden ones. A subject that runs a stack in another way than its
-    layers does not show them.
+    Only the last layer returns its states. So each layer is run as a network of its own, on
+    the states of the layer below. If that leads to the run's output, to the bit, a correct
+    subject's last layer may as well have read those states: they stand for the hidden ones.
+    If not, the subject runs a stack in another way than its layers, and hides their states.
     """
     states: list[Floats] = []
     for l in range(problem.L - 1):
@@ -279,7 +278,7 @@ def options_of(problem: Problem) -> dict[str, Any]:
 
 
 def described(value: Any) -> str:
-    """Name a value's type, and its length if it is a tuple, as a message does."""
+    """Name a value's type, or a tuple's length, for a message."""
     if isinstance(value, tuple):
         return f"a tuple of {len(value)}"
     return f"a {type(value).__module__}.{type(value).__qualname__}".replace("builtins.", "")

@@ -5,4 +5,4 @@ from rnn_ref.judging.properties import no_worse_than_the_baseline
 
 @no_worse_than_the_baseline(group="baseline")
 def test_accuracy_is_no_worse_than_the_baseline() -> None:
-    """On the corpus, errors are not larger than the baseline's by more than chance explains."""
+    """On the corpus, errors are no larger than the baseline's, except as far as chance explains."""

@@ -1,8 +1,8 @@
-"""Laws that hold between two runs of one subject, whatever an RNN computes.
+"""Laws that hold between two runs of one subject, whatever values each run returns.
 
-Both results are within their bounds of the same exact one, so they are within the sum
-of these bounds of each other. Where a law allows it, both runs call one module: a state
-kept, a buffer left over or a result cached between calls breaks the law.
+Each of the two results is within its bound of the same exact result. So the two differ by at
+most the sum of both bounds. Where a law allows it, both runs call the same module: then a
+state, a buffer or a cached result that the module keeps between calls breaks the law.
 """
 
 from dataclasses import replace
@@ -28,7 +28,7 @@ holds_for = in_group("laws")
 def test_reverse_direction_equals_forward_on_flipped_input(
     case: Case, subject: Subject
 ) -> list[Comparison]:
-    """The reverse direction is the forward one on the input flipped in time, put back in order."""
+    """The reverse direction gives what a forward one gives on flipped input, flipped back."""
     problem = subject.problem(case)
     both = subject.run(problem)
     reverse = replace(
@@ -49,7 +49,7 @@ def test_reverse_direction_equals_forward_on_flipped_input(
 
 @holds_for(promises=("rnn.num_layers",), num_layers=DEEP)
 def test_a_stack_equals_its_layers_composed(case: Case, subject: Subject) -> list[Comparison]:
-    """A deep network is its layers, each a network of its own on the output of the one below."""
+    """A deep network gives what its layers give, run one by one on the output of the one below."""
     problem = subject.problem(case)
     stack, below, h_n = subject.run(problem), problem.input, []
     for l in range(problem.L):
@@ -63,7 +63,7 @@ def test_a_stack_equals_its_layers_composed(case: Case, subject: Subject) -> lis
 def test_one_run_equals_two_joined_by_the_carried_state(
     case: Case, subject: Subject
 ) -> list[Comparison]:
-    """A sequence may be cut: the second part, started from the first's h_n, goes on as it would."""
+    """A sequence cut in two gives the same: the first part's h_n is the second part's h_0."""
     problem = subject.problem(case)
     there_and_back = np.concatenate([problem.input, problem.input[::-1]])
     whole = replace(problem, input=there_and_back)
@@ -79,7 +79,7 @@ def test_one_run_equals_two_joined_by_the_carried_state(
 def test_a_permuted_batch_gives_the_permuted_result(
     case: Case, subject: Subject
 ) -> list[Comparison]:
-    """The rows of a batch have nothing to do with each other: permuted in, permuted out."""
+    """The rows of a batch do not affect each other: a permuted input gives permuted results."""
     problem = subject.problem(case)
     rows = np.roll(np.arange(problem.input.shape[1]), 1)
     permuted = problem.rows(rows)
@@ -97,7 +97,7 @@ def test_a_permuted_batch_gives_the_permuted_result(
 def test_a_row_of_a_batch_equals_that_sequence_alone(
     case: Case, subject: Subject
 ) -> list[Comparison]:
-    """A sequence in a batch, the last one here, gives what it gives alone, without a batch axis."""
+    """The last sequence of a batch gives the same alone, as input without a batch axis."""
     problem = subject.problem(case)
     module = subject.build(problem)
     batch = subject.run(problem, module)
@@ -148,7 +148,7 @@ def test_options_by_position_equal_options_by_name(
 
 
 def same(problem: Problem, one: Run, other: Run) -> list[Comparison]:
-    """Judge two runs, both of which the problem's bounds are true of, by each other."""
+    """Judge one run by the other; the problem's bounds must hold for both."""
     oracle = Oracle(problem)
     expected = (
         within(other.output, oracle.output, oracle.output),

@@ -1,4 +1,4 @@
-"""Memory: where arguments lie changes nothing, and nothing that a call leaves behind does."""
+"""Memory: where arguments lie, and what a call leaves behind, does not change results."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -24,32 +24,32 @@ holds_for = in_group("memory")
 
 
 def of_nans(size: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:
-    """Make a tensor of NaN, in which others are to lie."""
+    """Make a tensor of NaN, to put other tensors into."""
     return torch.full(size, torch.nan, dtype=like.dtype, device=like.device)
 
 
 def every_other_element(tensor: torch.Tensor) -> torch.Tensor:
-    """Put it into every other element of a tensor of NaN, along every axis."""
+    """Put a tensor into every other element of a tensor of NaN, along every axis."""
     wider = of_nans(tuple(2 * n for n in tensor.shape), tensor)
     view = wider[tuple(slice(1, None, 2) for _ in tensor.shape)]
     return view.copy_(tensor)
 
 
 def offset(tensor: torch.Tensor) -> torch.Tensor:
-    """Put it behind 3 elements of NaN, and before one more."""
+    """Put a tensor behind 3 elements of NaN, and before one more."""
     longer = of_nans((tensor.numel() + 4,), tensor)
     view = longer[3 : 3 + tensor.numel()].view(tensor.shape)
     return view.copy_(tensor)
 
 
 def transposed(tensor: torch.Tensor) -> torch.Tensor:
-    """Put its axes into memory in reverse order."""
+    """Store a tensor with its axes in reverse order in memory."""
     backwards = tuple(reversed(range(tensor.ndim)))
     return tensor.permute(backwards).contiguous().permute(backwards)
 
 
 def odd_strides(tensor: torch.Tensor) -> torch.Tensor:
-    """Give it odd strides along axes of size 1, which lead to no element."""
+    """Give a tensor odd strides along axes of size 1, where a stride leads to no element."""
     strides = [7 if n == 1 else s for n, s in zip(tensor.shape, tensor.stride(), strict=True)]
     return tensor.as_strided(tensor.shape, strides)
 
@@ -69,7 +69,7 @@ ARRANGEMENTS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     variants=tuple(ARRANGEMENTS),
 )
 def test_arguments_may_lie_in_any_way(case: Case, subject: Subject) -> list[Comparison]:
-    """Strided, offset or transposed input and h_0 give the same results, and get gradients."""
+    """Strided, offset or transposed input and h_0 give results and gradients within bounds."""
     problem, arrange = subject.problem(case), ARRANGEMENTS[case.variant]
     arguments = subject.leaves(problem)
     leaves = {name: arrange(leaf).requires_grad_() for name, leaf in arguments.items()}
@@ -82,7 +82,7 @@ def test_arguments_may_lie_in_any_way(case: Case, subject: Subject) -> list[Comp
     variants=tuple(ARRANGEMENTS),
 )
 def test_parameters_may_lie_in_any_way(case: Case, subject: Subject) -> list[Comparison]:
-    """Parameters that are strided, offset or transposed views are read and differentiated."""
+    """Strided, offset or transposed parameters give results and gradients within bounds."""
     problem, arrange = subject.problem(case), ARRANGEMENTS[case.variant]
     module = subject.build(problem)
     with subject.calling("exchanging the data of the parameters"):
@@ -112,7 +112,7 @@ def compare_all(
     layouts=("steps", "batch_first"),
 )
 def test_an_expanded_state_is_every_rows_own(case: Case, subject: Subject) -> list[Comparison]:
-    """One h_0 for all rows, with a stride of 0, acts as copies, and gathers all their gradients."""
+    """One h_0 expanded to all rows acts as a copy for each; its gradient is the sum of theirs."""
     problem = subject.problem(case)
     N = problem.input.shape[1]
     one = problem.arguments["h_0"][:, :1]
@@ -199,7 +199,7 @@ def test_stale_memory_is_not_read(case: Case, subject: Subject) -> list[Comparis
 def test_threads_that_share_a_module_do_not_disturb_one_another(
     case: Case, subject: Subject
 ) -> list[Comparison]:
-    """Four threads that run one module at once, on other inputs, get what one thread gets."""
+    """Four threads that run one module at once, on two inputs, get what one thread gets."""
     problem = subject.problem(case)
     problems = [problem, replace(problem, input=-problem.input)]
     expected = [Oracle(each).results for each in problems]

@@ -24,12 +24,12 @@ STEPS: dict[str, tuple[str, ...]] = {
     "vectors": ("feature",),
     "matrices": ("line", "feature"),
 }
-"""The axes that each step of a sequence may have, by what a step then is."""
+"""By kind of step, the axes that each step of a sequence has."""
 
 KINDS = tuple(f"{order}-{step}" for step in STEPS for order in ("unsorted", "sorted"))
-"""What a batch may be: in any order or longest first, with any of STEPS.
+"""Kinds of batch: in any order or longest first, with each kind of step.
 
-The first is drawn most, and asks for more than sorted ones do.
+The first kind is drawn most often: an unsorted batch tests more than a sorted one.
 """
 
 PACKED: dict[str, Any] = {
@@ -44,7 +44,8 @@ PACKED: dict[str, Any] = {
 class Batch:
     """Sequences of whole numbers, no two alike, and how they are packed.
 
-    `axes` names the axes of a step; with `sort` the sequences come in any order.
+    `axes` names the axes of a step. With `sort`, the sequences come in any order, and packing
+    sorts them. With `first`, padded batches are batch_first.
     """
 
     sequences: Sequence[Tensor]
@@ -65,7 +66,7 @@ class Batch:
 
     @property
     def padded_axes(self) -> tuple[str, ...]:
-        """The axes of the sequences in one tensor."""
+        """The axes of the padded batch."""
         return (*(("row", "step") if self.first else ("step", "row")), *self.axes)
 
     def padded(self, length: int, value: int = 0) -> Tensor:
@@ -159,12 +160,12 @@ def compare_packed(subject: Subject, how: str, packed: Any, expected: Batch) -> 
     **PACKED,
 )  # fmt: skip
 def test_a_padded_batch_packs_step_by_step(case: Case, subject: Subject) -> list[Comparison]:
-    """data has the steps of all sequences, longest first, batch_sizes how many go on."""
+    """data has, step by step, the sequences that go on, longest first; batch_sizes counts them."""
     expected, comparisons = batch(case, subject), []
     longest = max(expected.lengths)
     forms = {"as a list": expected.lengths, "as a tensor": torch.tensor(expected.lengths)}
     for form, lengths in forms.items():
-        for length in (longest, longest + 2):  # what is longer than all is cut off
+        for length in (longest, longest + 2):  # steps beyond the longest are cut off
             how = f"pack_padded_sequence of {length} steps, {expected.said} {form}"
             full = expected.padded(length)
             with subject.calling(how):
@@ -270,7 +271,7 @@ def test_padding_is_on_the_right_and_comes_off_again(
     at_most=20,
 )  # fmt: skip
 def test_wrong_lengths_are_refused(case: Case, subject: Subject) -> list[Comparison]:
-    """Unsorted where sorted is promised, none or negative, too many, too few or too long."""
+    """Lengths that are unsorted, 0, negative, too many, too few or missing raise an error."""
     T = case.T + 1
     full = torch.ones(T, 3, case.I, device=subject.device)
     wrong = {
@@ -300,7 +301,7 @@ def test_wrong_lengths_are_refused(case: Case, subject: Subject) -> list[Compari
     promises=("pack_padded_sequence.sizes", "unwritten.refusal"), needs=("packing",), at_most=20
 )
 def test_a_length_beyond_the_last_step_is_refused(case: Case, subject: Subject) -> list[Comparison]:
-    """A sequence can't be longer than the padded batch that it stands in."""
+    """A length beyond the last step of the padded batch raises an error."""
     full = torch.ones(case.T, 2, case.I, device=subject.device)
     lengths = torch.tensor([case.T + 1, case.T])
 

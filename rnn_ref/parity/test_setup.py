@@ -12,6 +12,7 @@ holds_for = in_group("setup")
 @holds_for(
     promises=("module.load", "module.keys"),
     setup=True,
+    at_most=20,
     nonlinearities=("tanh",),
     num_layers=(1,),
     directions=(1,),

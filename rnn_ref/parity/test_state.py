@@ -1,4 +1,4 @@
-"""State: names, order and shapes of parameters, how they begin, and how a module is moved about."""
+"""State: names, order, shapes and first values of parameters; copies and moves of a module."""
 
 import copy
 import io
@@ -48,7 +48,7 @@ Change = Callable[[Module], Module | None]
 
 
 def changed(subject: Subject, doing: str, module: Module, change: Change) -> Module:
-    """Take the module that a change returns; raise SubjectFault if it returns none."""
+    """Return the module that a change returns; raise SubjectFault if it returns None."""
     with subject.calling(doing):
         returned = change(module)
     if returned is None:
@@ -97,7 +97,7 @@ def test_parameters_have_their_documented_names_order_and_shapes(
 
 @holds_for(promises=("module.strict",), **FEW)
 def test_state_dict_is_strict(case: Case, subject: Subject) -> list[Comparison]:
-    """A name that is missing, one too many, or a wrong shape, is refused by load_state_dict."""
+    """load_state_dict refuses a missing name, an extra name and a wrong shape."""
     module = subject.build(subject.problem(case))
     with subject.calling("reading state_dict"):
         state = dict(module.state_dict())
@@ -136,7 +136,7 @@ COPIES: dict[str, Change] = {
 
 @holds_for(promises=("unwritten.own",), **FEW, needs=("pickle",), variants=tuple(COPIES))
 def test_a_copied_module_is_the_same_and_its_own(case: Case, subject: Subject) -> list[Comparison]:
-    """Copied or pickled it computes the same, with weights of its own."""
+    """A copied or pickled module computes the same, with weights of its own."""
     problem = subject.problem(case)
     module = subject.build(problem)
     twin = changed(subject, f"a copy by {case.variant}", module, COPIES[case.variant])
@@ -158,7 +158,7 @@ MOVES: dict[str, Change] = {
 def test_a_module_computes_in_the_dtype_it_is_moved_to(
     case: Case, subject: Subject
 ) -> list[Comparison]:
-    """.double(), or .to(dtype), moves weights that float32 holds exactly, and all that follows."""
+    """After .double() or .to(float64), a float32 module computes in float64 with its weights."""
     narrow = subject.problem(replace(case, dtype="float32"))
     module = subject.build(narrow)
     module = changed(subject, "moving the module to float64", module, MOVES[case.variant])
@@ -189,7 +189,7 @@ def test_weights_begin_uniform_within_one_over_the_root_of_hidden_size(
 ) -> list[Comparison]:
     """All parameters are drawn from U(-1/sqrt(H), 1/sqrt(H)), and repeat from the seed.
 
-    Judged by exact binomial tests of how many fall into each quarter of the range.
+    Exact binomial tests judge how many fall into each quarter of the range.
     """
     H, I, problem = 40, 30, subject.problem(case)
     drawn = []
@@ -239,7 +239,7 @@ def test_a_module_is_made_with_the_dtype_and_device_asked_for(
 def test_two_modules_begin_with_weights_of_their_own(
     case: Case, subject: Subject
 ) -> list[Comparison]:
-    """Two modules that are made one after the other differ, and share nothing."""
+    """Two modules made one after the other have different weights, and share none."""
     options = differing(subject.problem(case))
     with subject.calling("constructing two modules"):
         modules = [subject.factory(20, 30, **options) for _ in range(2)]
@@ -283,7 +283,7 @@ def test_flattening_changes_nothing(case: Case, subject: Subject) -> list[Compar
 
 @holds_for(promises=("unwritten.tied",), **FEW, num_layers=(2, 3), directions=(1,), needs=("deep",))
 def test_tied_weights_count_in_every_place(case: Case, subject: Subject) -> list[Comparison]:
-    """weight_hh of two layers that are one parameter acts as two, and follows a change."""
+    """One parameter that is weight_hh of two layers acts in both; so does a change in place."""
     problem = subject.problem(case)
     module: Any = subject.build(problem)
     with subject.calling("setting weight_hh_l1 to weight_hh_l0"):
@@ -305,7 +305,7 @@ def with_weight(problem: Problem, name: str, values: Any) -> Problem:
 
 
 class Doubled(Module):
-    """A parametrisation that doubles, which rounds nothing."""
+    """A parametrisation that doubles a weight, and so rounds nothing."""
 
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
         """Double the weight."""
@@ -319,7 +319,7 @@ class Doubled(Module):
     needs=("parametrized", "gradients"),
 )
 def test_parametrized_weights_are_computed_anew(case: Case, subject: Subject) -> list[Comparison]:
-    """A weight under torch.nn.utils.parametrize is what its parametrisation makes of it."""
+    """The weight used, forward and backward, is what torch.nn.utils.parametrize computes."""
     problem = subject.problem(case)
     module: Any = subject.build(problem)
     subject.run(problem, module)
@@ -346,7 +346,7 @@ def test_parametrized_weights_are_computed_anew(case: Case, subject: Subject) ->
 def test_a_weight_under_a_norm_hook_is_computed_anew(
     case: Case, subject: Subject
 ) -> list[Comparison]:
-    """A weight that torch.nn.utils.weight_norm's hook sets before each call is the one used."""
+    """The weight used is the one that torch.nn.utils.weight_norm's hook sets before each call."""
     problem = subject.problem(case)
     module: Any = subject.build(problem)
     with warnings.catch_warnings(), subject.calling("torch.nn.utils.weight_norm of weight_hh_l0"):
@@ -394,7 +394,7 @@ def test_a_module_on_the_meta_device_has_shapes_alone(
 
 @holds_for(promises=("module.extra_repr",), at_most=10)
 def test_repr_tells_the_sizes(case: Case, subject: Subject) -> list[Comparison]:
-    """The module's representation names input_size and hidden_size, and options not by default."""
+    """The module's repr names input_size, hidden_size and the options that are not defaults."""
     problem = subject.problem(case)
     module = subject.build(problem)
     with subject.calling("repr of the module"):

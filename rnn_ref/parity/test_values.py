@@ -66,14 +66,14 @@ def by_the_equations(problem: Problem) -> tuple[Floats, Floats]:
 
 
 def may_overflow(problem: Problem) -> bool:
-    """Tell whether a sum may overflow by itself: that of all terms' absolute values does."""
+    """Tell whether a sum may overflow: whether the sum of its terms' absolute values does."""
     sizes = {name: np.abs(array) for name, array in all_arrays(problem).items()}
     output, _ = by_the_equations(with_arrays(problem, sizes))
     return not (output <= problem.rounding.largest / 2).all()
 
 
 def special_alike(got: Floats, expected: Floats) -> Floats:
-    """Expect the special values of `expected`, and any number where it has a finite one."""
+    """Expect the special values of `expected`; where it is finite, any finite number."""
     return np.where(np.isfinite(got) & np.isfinite(expected), got, expected)
 
 
@@ -81,7 +81,7 @@ def special_alike(got: Floats, expected: Floats) -> Floats:
 def test_special_values_go_where_the_equations_send_them(
     case: Case, subject: Subject
 ) -> list[Comparison]:
-    """One NaN or infinity in any argument or weight makes the elements special that it must."""
+    """One NaN or infinity in an argument or weight spreads as in the equations, and no further."""
     plain = subject.problem(case)
     problem, words, _ = spoilt(plain, case.seed, list(all_arrays(plain)))
     results = subject.run(problem).results
@@ -97,7 +97,7 @@ def test_special_values_go_where_the_equations_send_them(
     layouts=("steps", "batch_first"),
 )
 def test_special_values_stay_in_their_row(case: Case, subject: Subject) -> list[Comparison]:
-    """What is special in one row's input or h_0 leaves the other rows as they are, to the bit."""
+    """A special value in one row's input or h_0 leaves the other rows as they are, to the bit."""
     plain = subject.problem(case)
     problem, words, (_, row, _) = spoilt(plain, case.seed, list(plain.arguments))
     module = subject.build(plain)
@@ -115,7 +115,7 @@ def only_other_rows(problem: Problem, array: Floats, row: int) -> Bounded:
 
 @holds_for(promises=("unwritten.memory",))
 def test_a_clean_call_forgets_a_spoilt_one(case: Case, subject: Subject) -> list[Comparison]:
-    """After a call with nothing but NaN, the same module is right again."""
+    """After a call with nothing but NaN, the same module's results are within their bounds."""
     problem = subject.problem(case)
     module = subject.build(problem)
     of_nan = {name: np.full_like(array, np.nan) for name, array in problem.arguments.items()}
@@ -126,7 +126,7 @@ def test_a_clean_call_forgets_a_spoilt_one(case: Case, subject: Subject) -> list
 
 @holds_for(promises=("unwritten.range",), nonlinearities=("tanh",), needs=("tanh",))
 def test_tanh_stays_within_one(case: Case, subject: Subject) -> list[Comparison]:
-    """No state of a tanh network is beyond 1 in magnitude, however large what leads to it."""
+    """No state of a tanh network is beyond 1 in magnitude, however large its pre-activation."""
     problem = subject.problem(case)
     results = subject.run(problem).results
     output, h_n = (np.where(np.isnan(array), 0, np.clip(array, -1, 1)) for array in results)
@@ -141,7 +141,7 @@ def test_tanh_stays_within_one(case: Case, subject: Subject) -> list[Comparison]
     inputs=("normal",),
 )
 def test_tanh_of_what_is_large_is_one(case: Case, subject: Subject) -> list[Comparison]:
-    """Pre-activations from 50 to the largest number give 1, with the right sign."""
+    """Pre-activations of magnitude 50 and more give 1 or -1, by their sign."""
     problem = subject.problem(case)
     largest = problem.rounding.largest
     sizes = np.array([50, 100, 1e3, largest / 4, largest / 2])
@@ -158,9 +158,9 @@ def test_tanh_of_what_is_large_is_one(case: Case, subject: Subject) -> list[Comp
 
 
 def with_preactivations(problem: Problem, preactivations: Floats) -> Problem:
-    """Give every unit a pre-activation, the same at all steps, by biases and weights of 0.
+    """Give every unit a pre-activation, the same at all steps: as a bias, with weights of 0.
 
-    Without biases, a single layer has them as weights of an input of ones.
+    Without biases, it is the weight of one feature of an input of ones, in a single layer.
     """
     zero = {name: np.zeros_like(array) for name, array in problem.parameters.items()}
     if problem.bias:
@@ -186,7 +186,7 @@ def with_preactivations(problem: Problem, preactivations: Floats) -> Problem:
 def test_autocast_stays_within_the_bounds_of_the_lower_dtype(
     case: Case, subject: Subject
 ) -> list[Comparison]:
-    """Under torch.autocast to bfloat16, a float32 module's results are as good as bfloat16's."""
+    """Under torch.autocast to bfloat16, a float32 module's results are within bfloat16's bounds."""
     low = subject.problem(replace(case, dtype="bfloat16"))
     # The same numbers, which float32 holds exactly.
     high = replace(low, dtype="float32", rounding=subject.rounding("float32"))

@@ -14,6 +14,7 @@ from rnn_ref.running.session import (
     FINISHED,
     JUDGING,
     REPORTED,
+    SETUP_FAILS,
     STOP,
     Session,
 )
@@ -57,8 +58,7 @@ class Reporting:
         row = row_of(entry, report.outcome, text)
         self.rows[report.nodeid] = row
         if row.verdict == "FAILS" and entry["setup"]:
-            reason = "the set-up property fails: fix it first; the other properties need it"
-            self.session.folder.post(STOP, reason)
+            self.session.folder.post(STOP, SETUP_FAILS)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import cached_property, partial
@@ -29,10 +30,12 @@ if TYPE_CHECKING:
 LOADING = "loading"
 """The place of a process that loads the subject, as its guard notes it."""
 
-STOP, REFUSED, JUDGING, ENVIRONMENT, FINISHED = (
-    "stop", "refused", "judging", "environment", "finished",
+STOP, READY, REFUSED, JUDGING, ENVIRONMENT, FINISHED = (
+    "stop", "ready", "refused", "judging", "environment", "finished",
 )  # fmt: skip
 """The names under which the processes of a run leave texts for one another."""
+
+SETUP_FAILS = "the set-up property fails: fix it first; the other properties need it"
 
 REPORTED = "rnn_ref"
 """The name under which a test's report carries how a property ended."""
@@ -64,6 +67,7 @@ class Session:
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
+        self.waits = False
 
     def option(self, name: str) -> Any:
         """Return the value of --rnn-{name}."""
@@ -206,11 +210,26 @@ def prepare(session: Session, items: list[pytest.Item]) -> None:
     if all(declared[item] is None for item in items):
         return
     items.sort(key=lambda item: not getattr(declared[item], "setup", False))
+    session.waits = session.is_worker and getattr(declared[items[0]], "setup", False)
     require_writable(session.option("json"))
     session.judge  # noqa: B018 - loads the subject now, for what can't be loaded ends the run
     session.baseline  # noqa: B018 - the same
     session.folder.post(ENVIRONMENT, json.dumps(environment(session.options.device)))
     session.folder.post(JUDGING, str(session.options))
+
+
+def wait_for_setup(session: Session, declared: Property) -> str:
+    """Wait until the set-up property has ended; return why no other is judged, or nothing.
+
+    Processes run at the same time, and what a subject's wiring gets wrong is one failure.
+    """
+    folder = session.folder
+    while session.waits and not declared.setup:
+        if folder.read_post(READY) or folder.read_post(STOP):
+            session.waits = False
+        else:
+            time.sleep(0.02)
+    return folder.read_post(STOP)
 
 
 def known_deviations(

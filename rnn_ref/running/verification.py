@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,9 @@ from rnn_ref.running.workers import failure_of
 
 PARITY = Path(__file__).parent.parent / "parity"
 
+AUTO = "auto"
+"""As many processes as xdist counts cores."""
+
 EXIT_STATUS: dict[int, int] = {
     pytest.ExitCode.INTERRUPTED: 130,
     pytest.ExitCode.USAGE_ERROR: 2,
@@ -32,7 +36,7 @@ EXIT_STATUS: dict[int, int] = {
 
 def verify(options: argparse.Namespace, to_pytest: Sequence[str]) -> int:
     """Run pytest on the properties; return the exit status of `rnn-ref verify`."""
-    number = processes(options.n)
+    number = processes(options.n, options.case, options.k)
     with tempfile.TemporaryDirectory() as scratch:
         command = [*pytest_command(options, number), f"--rnn-folder={scratch}", *to_pytest]
         try:
@@ -53,10 +57,11 @@ def verify(options: argparse.Namespace, to_pytest: Sequence[str]) -> int:
     return EXIT_STATUS.get(status, status)
 
 
-def pytest_command(options: argparse.Namespace, number: int) -> list[str]:
+def pytest_command(options: argparse.Namespace, number: str) -> list[str]:
     """Write the command that runs pytest with the options, and a configuration of its own."""
     command = [sys.executable, "-m", "pytest", str(PARITY), "-c", str(PARITY / "pytest.ini")]
     command += ["-p", "rnn_ref.plugin", "-p", "no:cacheprovider", "-qq", "-rN"]
+    command += ["--assert=plain"]  # a failure's text is made by us, and rewriting takes a second
     for name in OPTIONS:
         value = getattr(options, name)
         values = value if isinstance(value, list) else [value]
@@ -65,28 +70,35 @@ def pytest_command(options: argparse.Namespace, number: int) -> list[str]:
         command.append("-x")
     if options.k is not None:
         command += ["-k", options.k]
-    if number:
+    if number != "0":
         command += [f"-n{number}", "--maxschedchunk=1", "--max-worker-restart=1000"]
     return command
 
 
-def environment(scratch: str, number: int) -> dict[str, str]:
+def environment(scratch: str, number: str) -> dict[str, str]:
     """Make the environment of the run's processes; the caller's own comes first."""
     ours = {**THREADS, "HYPOTHESIS_STORAGE_DIRECTORY": scratch}
-    if number > 1:
-        ours["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // number))
+    if number not in ("0", "1"):
+        cores = os.cpu_count() or 1
+        ours["OMP_NUM_THREADS"] = "1" if number == AUTO else str(max(1, cores // int(number)))
     theirs = dict(os.environ)
     theirs.pop("PYTEST_ADDOPTS", None)  # meant for the caller's own tests
     return ours | theirs
 
 
-def processes(number: int | None) -> int:
-    """Choose in how many processes the properties run; raise UnusableFile if they can't."""
+def processes(number: int | None, case: str | None, expression: str | None) -> str:
+    """Choose in how many processes the properties run: as xdist's option -n takes it.
+
+    By default in as many as there are cores, one case in none of its own, and one property,
+    by its whole name, in one. Raises UnusableFile for a number that can't be had.
+    """
     installed = importlib.util.find_spec("xdist") is not None
     if number and not installed:
         raise UnusableFile("-n: pytest-xdist is not installed (it comes with rnn_ref[isolated])")
-    if number is None:
-        number = int(installed)
-    if number < 0:
+    if number is not None and number < 0:
         raise UnusableFile(f"-n: expected 0 or more processes, got {number}")
-    return number
+    if number is not None:
+        return str(number)
+    if case is not None or not installed:
+        return "0"
+    return "1" if expression is not None and re.fullmatch(r"test_\w+", expression) else AUTO

@@ -36,6 +36,13 @@ class Workers:
             distributed.terminal = None
             self.config.pluginmanager.unregister(name="terminaldistreporter")
 
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, exitstatus: int) -> None:
+        """End the workers of a run that stops early, which would finish their properties first."""
+        distributed: Any = self.config.pluginmanager.get_plugin("dsession")
+        if distributed and exitstatus == pytest.ExitCode.INTERRUPTED:
+            distributed.nodemanager.group.terminate(timeout=0.1)
+
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
         """Give a worker what was not on the command line."""
