@@ -1,4 +1,4 @@
-"""The command line: `rnn-ref verify`, `record`, `compare`, `matrix` and `promises`."""
+"""The command line: `rnn-ref verify`, `record`, `compare`, `matrix`, `bench`, `promises`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rnn_ref.cases.corpus import ArraysDiffer, cases_to_record, read_corpus
 from rnn_ref.recording.compare import as_dict, compare_records
 from rnn_ref.recording.record import Recorder, UnusableFile, read_record, require_no_record
 from rnn_ref.recording.table import comparison_lines
-from rnn_ref.running.options import OPTIONS
+from rnn_ref.running.options import OPTIONS, PROFILES
 
 
 class Parser(argparse.ArgumentParser):
@@ -66,6 +66,13 @@ def parser() -> Parser:
             epilog="Exit status: 0 all conform, known deviations apart; 1 some do not; 2 unusable.",
         )
     )
+    add_bench(
+        commands.add_parser(
+            "bench",
+            help="time the reference beside torch.nn.RNN, other programs and the machine's limit",
+            epilog="Every result is judged before it is timed. Exit status: 0 timed; 2 unusable.",
+        )
+    )
     help = "print what torch documents and which property holds it"
     commands.add_parser("promises", help=help).set_defaults(run=print_promises)
     return top
@@ -79,8 +86,8 @@ def add_verify(verify: argparse.ArgumentParser) -> None:
         "-n",
         type=int,
         metavar="N",
-        help="run in N processes, which are replaced when the subject ends them; 0: in this one"
-        " (default: 1 where pytest-xdist is installed)",
+        help="run in N processes, which are replaced when the subject ends them; 0: in none of"
+        " their own (default: as many as cores where pytest-xdist is installed; one case: 0)",
     )
     verify.add_argument("-x", action="store_true", help="stop at the first failure")
     verify.add_argument("-k", metavar="EXPRESSION", help="judge only properties whose name matches")
@@ -117,6 +124,39 @@ def add_matrix(matrix: argparse.ArgumentParser) -> None:
     matrix.set_defaults(run=judge_matrix)
 
 
+def add_bench(bench: argparse.ArgumentParser) -> None:
+    """Declare the options of `rnn-ref bench`."""
+    from rnn_ref.running.bench import SHAPES, cores, read_sizes
+
+    default = "; ".join(",".join(map(str, sizes)) for sizes in SHAPES)
+    bench.add_argument(
+        "--shapes",
+        action="append",
+        type=read_sizes,
+        metavar="T,N,I,H",
+        help="time these sizes; may be given more than once, and leaves the growth out (default:"
+        f" {default}, and growth)",
+    )
+    bench.add_argument(
+        "--peer",
+        action="append",
+        metavar="NAME",
+        help="time this one beside the reference and torch eager; may be given more than once",
+    )
+    bench.add_argument(
+        "--seconds", type=float, default=4.0, help="time each shape for about so long (default: 4)"
+    )
+    bench.add_argument(
+        "--threads",
+        type=int,
+        default=cores(),
+        help="of each program, NumPy's BLAS included (default: all processors)",
+    )
+    bench.add_argument("--suite", action="store_true", help="time the suite's own properties")
+    bench.add_argument("--json", metavar="FILE", help="write the result to FILE")
+    bench.set_defaults(run=time_peers)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return its exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
@@ -147,7 +187,7 @@ def verify_subject(options: argparse.Namespace) -> int:
 def record_subject(options: argparse.Namespace) -> int:
     """Record a subject in a process of its own, and show the progress."""
     from rnn_ref.judging.failures import CannotLoad
-    from rnn_ref.running.isolated import Ended, Isolated
+    from rnn_ref.running.isolated import Ended, Isolated, Team
 
     try:
         case = Case.parse(options.case) if options.case is not None else None
@@ -158,15 +198,14 @@ def record_subject(options: argparse.Namespace) -> int:
     if not cases:
         raise UnusableFile("nothing to record: the options leave no case of the corpus")
     try:
-        with (
-            tempfile.TemporaryDirectory() as folder,
-            Isolated(Path(folder), options.subject, options.device, options.timeout) as isolated,
-        ):
-            header = isolated.describe(cases, options.without)
-            recorder = Recorder(
-                read_corpus(), cases, header, lambda case: isolated.measure(case, options.without)
-            )
-            return record_to(options.file, recorder)
+        with tempfile.TemporaryDirectory() as folder:
+            processes = range(min(os.cpu_count() or 1, len(cases)))
+            subject = (options.subject, options.device, options.timeout)
+            members = [Isolated(Path(folder), f"recorder{i}", *subject) for i in processes]
+            with Team(members, cases, options.without) as team:
+                header = members[0].describe(cases, options.without)
+                recorder = Recorder(read_corpus(), cases, header, team.measure)
+                return record_to(options.file, recorder)
     except (CannotLoad, Ended) as error:
         raise UnusableFile(str(error)) from error
 
@@ -225,6 +264,45 @@ def judge_matrix(options: argparse.Namespace) -> int:
         write_json(options.json, {each.name: each.result for each in judged})
     installed = [each for each in judged if not each.way.missing]
     return int(not all(each.result and each.result["conforms"] for each in installed))
+
+
+def time_peers(options: argparse.Namespace) -> int:
+    """Time the peers, or the suite; print the tables, and write the result."""
+    from rnn_ref.running.bench import SHAPES, in_child, load
+    from rnn_ref.running.bench_table import shape_lines, suite_lines
+
+    if options.threads < 1:
+        raise UnusableFile(f"threads: expected at least 1, got {options.threads}")
+    if options.json is not None:
+        require_no_record(options.json)
+    if options.suite:
+        result = in_child("suite", {"examples": PROFILES["smoke"]}, options.threads)
+        show(line + "\n" for line in suite_lines(result))
+    else:
+        asked = {
+            "shapes": options.shapes or SHAPES,
+            "peers": peers_named(options.peer),
+            "seconds": options.seconds,
+            "threads": options.threads,
+            "load": load(),
+            "growth": options.shapes is None,
+        }
+        result = in_child("shapes", asked, options.threads)
+        show(line + "\n" for line in shape_lines(result))
+    if options.json is not None:
+        write_json(options.json, result)
+    return 0
+
+
+def peers_named(names: Sequence[str] | None) -> dict[str, bool]:
+    """Choose the peers to time, and say of each whether it is named; refuse an unknown one."""
+    from rnn_ref.running.peers import EAGER, PEERS, PRODUCTS, REFERENCE
+
+    if unknown := [name for name in names or () if name not in PEERS]:
+        raise UnusableFile(f"peer: expected one of {'; '.join(PEERS)}, got {unknown[0]!r}")
+    if names is None:
+        return dict.fromkeys(PEERS, False)
+    return dict.fromkeys((PRODUCTS, REFERENCE, EAGER, *names), True)
 
 
 def print_promises(_: argparse.Namespace) -> int:

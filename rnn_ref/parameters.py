@@ -1,6 +1,6 @@
-"""The arguments of an RNN: read by torch's names, checked, and laid out for `reference`.
+"""Read the arguments of an RNN by torch's names, check them, lay them out for `reference`.
 
-Every error message is one sentence: the argument, what was expected, what was got.
+Every error message is one sentence: the argument, what was expected, and what was got.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ class Layout(NamedTuple):
         return y.swapaxes(0, 1) if self.batch_first else y
 
     def to_rows(self, h: Array) -> Array:
-        """Bring the caller's state, (L*D, H) or, even with batch_first, (L*D, N, H), to the latter.
+        """Bring the caller's state to (L*D, N, H); it is (L*D, H) if unbatched.
 
-        torch.nn.RNN's documentation, under batch_first: states do not follow it.
+        batch_first does not change it: so says torch.nn.RNN's documentation of that option.
         """
         return h[:, None] if self.unbatched else h
 
     def from_rows(self, h: Array) -> Array:
-        """Bring (L*D, N, H) to the shape of the caller's states."""
+        """Bring (L*D, N, H) to the caller's shape, (L*D, H) if unbatched."""
         return h[:, 0] if self.unbatched else h
 
 
 class Network(NamedTuple):
-    """A mapping of parameters, read: L layers of D directions, `input_size` I, `hidden_size` H."""
+    """What `read` finds in parameters: L layers, D directions, input_size I, hidden_size H."""
 
     layers: list[list[Weights]]
     L: int
@@ -55,7 +55,7 @@ class Network(NamedTuple):
     bias: bool
 
     def named(self, layers: Sequence[Sequence[Weights]]) -> dict[str, Array]:
-        """Give weights of this network's form, or their gradients, torch's names."""
+        """Map torch's names to the given weights (or their gradients) of this network's form."""
         flat = [array for layer in layers for w in layer for array in w if array is not None]
         return dict(zip(names(self.L, self.D, self.bias), flat, strict=True))
 
@@ -123,12 +123,12 @@ def read_names(parameters: Mapping[str, Array]) -> tuple[int, int, bool]:
 
 
 def type_name(value: object) -> str:
-    """Name a value's type, as a message does."""
+    """Name a value's type, for a message."""
     return type(value).__name__
 
 
 def require_numbers(name: str, value: Array) -> None:
-    """Raise TypeError unless `value` is an array of numbers that carry fractions."""
+    """Raise TypeError unless `value` is an array of floating-point, complex or exact numbers."""
     if not hasattr(type(value), "__array_ufunc__"):
         raise TypeError(f"{name}: expected a NumPy array, got {type_name(value)}")
     if value.dtype.kind not in "fcO":
@@ -138,14 +138,14 @@ def require_numbers(name: str, value: Array) -> None:
 
 
 def require_rank(name: str, value: Array, shape: str, *ranks: int) -> tuple[int, ...]:
-    """Return the array's shape; raise ValueError, naming the expected one, for another rank."""
+    """Return the array's shape; raise ValueError, with the expected `shape`, for another rank."""
     if value.ndim not in ranks:
         raise ValueError(f"{name}: expected shape {shape}, got {value.shape}")
     return tuple(value.shape)
 
 
 def require(name: str, value: Array, shape: tuple[int, ...], dtype: np.dtype, like: str) -> None:
-    """Raise ValueError for another shape, TypeError for another dtype than that of `like`."""
+    """Raise ValueError for another shape, TypeError for another dtype; `like` names its array."""
     if value.shape != shape:
         raise ValueError(f"{name}: expected shape {shape}, got {value.shape}")
     if value.dtype != dtype:

@@ -65,7 +65,7 @@ def run(x: Array, h: Array, w: Weights, activation: Activation) -> Array:
 
 
 def previous(y: Array, h_0: Array) -> Array:
-    """Return the states h_0 .. h_{T-1} from which the states y = h_1 .. h_T followed."""
+    """Return the state before each step, h_0 .. h_{T-1}; y holds h_1 .. h_T."""
     return np.concatenate([h_0[None], y[:-1]])
 
 
@@ -89,7 +89,7 @@ def differentiate_run(
 
 
 def in_reading_order(x: Array, d: int) -> Array:
-    """Reverse the time axis for the reverse direction, d = 1; twice restores the order."""
+    """Reverse the time axis if d = 1, the reverse direction; a second call restores the order."""
     return x[::-1] if d == 1 else x
 
 
@@ -124,7 +124,7 @@ def forward(
 
 
 def final(states: Sequence[Array], D: int) -> Array:
-    """Return h_n (L*D, N, H) of each layer's states: the reverse direction ends at t = 0."""
+    """Return h_n (L*D, N, H) from each layer's states: the reverse direction ends at t = 0."""
     return np.stack([y_d[-1] for y in states for y_d in directions(y, D)])
 
 

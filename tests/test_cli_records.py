@@ -93,7 +93,7 @@ def test_a_case_that_raises_is_worse(here: Here, recorded: Path, right: str) -> 
     """A subject's fault is recorded, and told where it was not there before."""
     done = here("compare", right, str(recorded / "raises"))
     assert done.returncode == 1
-    assert "a fault that was not there: the call raised ValueError: not two" in done.stdout
+    assert "a new fault: the call raised ValueError: not two" in done.stdout
 
 
 CASE = ("--case", "tanh L1 D1 bias T2 N2 I2 H2 float32 weights=torch input=normal seed=1")

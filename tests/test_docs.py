@@ -128,11 +128,9 @@ def test_every_option_and_capability_is_described() -> None:
 
 def test_numbers_that_are_told_are_those_of_the_code() -> None:
     """The profiles' examples and the corpus are as README and the docs say."""
-    for page in ("README.md", "subjects.md"):
-        assert (
-            f"`quick` ({PROFILES['quick']})" in PAGES[page]
-            or f"`quick` {PROFILES['quick']}" in (PAGES[page])
-        )
+    for name, examples in PROFILES.items():
+        assert re.search(rf"`(--profile )?{name}` \(?(at most )?{examples:,}\b", PAGES["README.md"])
+        assert re.search(rf"{name}` \((at most )?{examples:,}\b", PAGES["subjects.md"])
     assert f"{len(read_corpus().cases)} cases" in PAGES["README.md"]
     assert f"{len(read_corpus().cases)} cases" in PAGES["numerics.md"]
     assert f"the corpus (version {read_corpus().version})" in PAGES["README.md"]

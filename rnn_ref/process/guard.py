@@ -1,9 +1,9 @@
-"""Watch the process that a subject runs in, so that it can't take the run with it.
+"""Watch the process that a subject runs in, so that the run survives its end.
 
 A subject may end its process, fill its memory, or never come back. Each process writes
-what it is about to do into the folder of the run. If it dies, the pytest-xdist controller,
-`rnn-ref verify` or `rnn-ref record` reads there what it was doing, and what Python's
-faulthandler saw. A call that hangs is ended by faulthandler, whose C thread also stops
+what it is about to do into the folder of the run. If the process dies, the pytest-xdist
+controller, `rnn-ref verify` or `rnn-ref record` reads there what it was doing, and what
+Python's faulthandler saw. faulthandler also ends a call that hangs: its C thread stops even
 calls that hold the interpreter's lock.
 """
 
@@ -25,25 +25,25 @@ from typing import Any, NamedTuple, NoReturn, TextIO
 MEMORY = 4 * 2**30
 """The bytes that a property may take beyond what its process has when it starts.
 
-No example needs a hundredth of it; a subject that needs more is stopped by its own
-allocation, before the machine ends something else.
+No example needs a hundredth of it. A subject that needs more gets an error from its own
+allocation, before the machine has no memory left and ends another process.
 """
 
 SLOWER = 10
-"""How many times as long as any before it a call may take."""
+"""How many times as long as the longest call before it a call may take."""
 
 ALONE = "alone"
-"""The name of a process that no other one started to run properties."""
+"""The name of a process that no other process started to run properties."""
 
 
 class RunFolder:
-    """The folder through which the processes of a run tell one another what they do."""
+    """The folder in which the processes of a run tell one another what they do."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def post(self, name: str, text: str) -> None:
-        """Leave a text for all processes of the run; the first one under a name stays."""
+        """Leave a text under a name for all processes of the run; keep an earlier one."""
         with suppress(FileExistsError), (self.path / name).open("x", encoding="utf-8") as file:
             file.write(text)
 
@@ -65,7 +65,7 @@ class Death(NamedTuple):
     """What a process was doing when it died: the place, facts about it, and how it died.
 
     `signal` is the name of the signal, if faulthandler saw one; `frames` are the files and
-    lines that were running, outermost first; `seconds` is how long a call might take.
+    lines that were running, outermost first; `seconds` is the time limit of a call.
     """
 
     place: str
@@ -77,7 +77,7 @@ class Death(NamedTuple):
 
 
 class Guard:
-    """What watches the subject in this process.
+    """Watch the subject in this process.
 
     A call may take `timeout` seconds, or SLOWER times as long as the longest one before
     it in this process: some subjects, and machines, are slow throughout.
@@ -98,12 +98,12 @@ class Guard:
 
     @property
     def apart(self) -> bool:
-        """Whether another process started this one to run properties, and replaces it."""
+        """Whether another process started this one to run properties, and can replace it."""
         return self.process != ALONE
 
     @contextmanager
     def inside(self, place: str, facts: dict[str, Any]) -> Iterator[None]:
-        """Note that this process is at a place, and facts about it, until it leaves it."""
+        """Note the place that this process is at, and facts about it, until the block ends."""
         self.place, self.facts = place, facts
         faulthandler.enable(self.dump, all_threads=False)
         self.note({})
@@ -117,7 +117,7 @@ class Guard:
                 faulthandler.enable(sys.__stderr__)
 
     def note(self, facts: dict[str, Any]) -> None:
-        """Note further facts about what this process does there."""
+        """Note more facts about what this process does at its place."""
         doing = {
             "place": self.place, "thread": threading.get_ident(), "facts": {**self.facts, **facts}
         }  # fmt: skip
@@ -130,7 +130,7 @@ class Guard:
 
     @contextmanager
     def call(self) -> Iterator[None]:
-        """Watch a call; of calls inside one another, or at the same time, all together."""
+        """Watch a call; watch nested or simultaneous calls as one, from first start to last end."""
         with self.lock:
             self.calls += 1
             if self.calls == 1:
@@ -156,12 +156,12 @@ class Guard:
         os._exit(1)
 
     def close(self) -> None:
-        """Note nothing more."""
+        """Close the file of faulthandler's dump."""
         self.dump.close()
 
 
 def death(folder: Path, process: str = ALONE) -> Death | None:
-    """Read how a process died, and what it was doing; None if it was done."""
+    """Read how a process died, and what it was doing; return None if it had finished."""
     file = folder / f"{process}.doing"
     if not file.exists() or not (text := file.read_text(encoding="utf-8")):
         return None
@@ -211,7 +211,7 @@ def memory_taken() -> int:
 
 @contextmanager
 def limited_memory() -> Iterator[None]:
-    """Let this process take no more than MEMORY meanwhile, where the system has such a limit."""
+    """Limit this process to MEMORY more bytes in the block, where the system can (Linux)."""
     if sys.platform != "linux":
         yield
         return

@@ -1,4 +1,4 @@
-"""Two records compared, as text: the verdict, what differs, the groups, the worst cases."""
+"""Write a comparison of two records as text: verdict, differences, groups, worst cases."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def comparison_lines(regression: Regression, old: dict[str, Any], new: dict[str,
         f"{len(groups)} {verdict}" for verdict in MARKS if (groups := regression.of(verdict))
     )
     left_out = (
-        f"; {regression.left_out} cases are in one record alone" if regression.left_out else ""
+        f"; {regression.left_out} cases are only in one record" if regression.left_out else ""
     )
     among = f"{regression.cases} cases in {len(regression.groups)} groups"
     lines = [f"{regression.verdict}: {among}, {counts}{left_out}", ""]
     lines += [*differences(old, new), *cells(regression.groups)]
     for case, fault in list(regression.faults.items())[:5]:
-        lines += ["", f"worse: a fault that was not there: {fault}", *replaying(case, new)]
+        lines += ["", f"worse: a new fault: {fault}", *replaying(case, new)]
     for group in sorted(worse, key=lambda group: min(sign.p for sign in group.signs))[:5]:
         lines += ["", f"worse: {group.name}", *reasons(group), *replaying(group.worst, new)]
     if len(worse) > 5:
@@ -41,14 +41,15 @@ def comparison_lines(regression: Regression, old: dict[str, Any], new: dict[str,
 
 
 TEST = (
-    "WORSE: in more cases than chance explains, the new error, or bias, is above the old one and"
-    " above that of the plainest correct program (sign test, level {:.0e} a group and number)."
-    " A build that is as accurate is called worse in at most 1 of 1,000 comparisons."
+    "WORSE: in more cases than chance explains, the new error (or the new bias) is larger than"
+    " the old one, and larger than that of the plainest correct program, which sums from the"
+    " first term to the last (sign test, level {:.0e} for each group and number). If the new"
+    " build is as accurate as the old one, at most 1 of 1,000 comparisons says worse."
 )
 
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """Write where what was recorded differs, line by line."""
+    """Write what differs between the headers of two records, a line for each difference."""
     before, after = ({**header["environment"], **header} for header in (old, new))
     names = [name for name in before if name not in ("environment", "date", "dtypes")]
     lines = [f"{n}: {before[n]} -> {after.get(n)}" for n in names if before[n] != after.get(n)]
@@ -56,9 +57,10 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
 
 
 def cells(groups: Sequence[Group]) -> list[str]:
-    """Write the groups' verdicts: dtype, kind and way of measuring down, quantities across.
+    """Write the table of verdicts, with a column for each quantity.
 
-    Kinds other than nonlinearities, which cut across those, have rows where they differ.
+    A row is a dtype, a kind of network and a way of measuring. The kinds tanh and relu always
+    have rows; the others (deep, bidirectional, wide) only where a verdict is better or worse.
     """
     marks = {(g.dtype, g.kind, g.measured, g.quantity): MARKS[g.verdict] for g in groups}
     rows: dict[tuple[str, str, str], bool] = {}
@@ -84,8 +86,7 @@ def reasons(group: Group) -> list[str]:
     """Write why a group is worse, in lines."""
     lines = []
     if n := group.newly_invalid:
-        cases = "1 case that was" if n == 1 else f"{n} cases that were"
-        lines.append(f"  over the bound, or not finite, in {cases} not before")
+        lines.append(f"  newly over the bound or not finite in {n} case{'s' * (n > 1)}")
     return lines + [
         f"  {s.statistic:5} {s.old} -> {s.new} units of roundoff (plainest correct program:"
         f" {s.plain}), larger in {s.cases} of {s.of} changed cases, p = {s.p:.0e}"

@@ -1,4 +1,4 @@
-"""Measure a subject in a process of its own, which is replaced when the subject ends it."""
+"""Measure a subject in processes of its own, which are replaced when the subject ends them."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import os
 import signal
 import threading
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
+from queue import Queue
 from typing import TYPE_CHECKING, Any, Self
 
 from rnn_ref.cases.case import Case
@@ -23,9 +24,6 @@ from rnn_ref.running.workers import PATIENCE, cost, failure_of
 if TYPE_CHECKING:
     from rnn_ref.judging.subject import Subject
 
-PROCESS = "recorder"
-"""The name of the process that measures."""
-
 
 class Ended(Exception):
     """The subject ended the process; the message is one sentence."""
@@ -35,18 +33,20 @@ class Here:
     """What the measuring process has; `begin` fills it in."""
 
     folder: Path
+    process: str
     name: str
     device: str
     timeout: float
 
 
-def begin(folder: Path, name: str, device: str, timeout: float) -> None:
+def begin(folder: Path, process: str, name: str, device: str, timeout: float) -> None:
     """Make the measuring process ready; it ends with the one that started it."""
     set_threads()
     os.dup2(2, 1)  # what the subject prints stays out of the record
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a person's interrupt ends the other process
     threading.Thread(target=end_with_parent, daemon=True).start()
-    Here.folder, Here.name, Here.device, Here.timeout = folder, name, device, timeout
+    Here.folder, Here.process = folder, process
+    Here.name, Here.device, Here.timeout = name, device, timeout
 
 
 @cache
@@ -54,7 +54,7 @@ def loaded() -> tuple[Subject, Guard]:
     """Load the subject, and what watches it; raise CannotLoad if it can't be loaded."""
     from rnn_ref.judging.loading import load
 
-    guard = Guard(Here.folder, PROCESS, Here.timeout)
+    guard = Guard(Here.folder, Here.process, Here.timeout)
     with guard.inside("loading", {}):
         return load(Here.name, Here.device, watch=guard), guard
 
@@ -90,15 +90,18 @@ def measure(case: Case, without: Sequence[str]) -> dict[str, Any]:
 
 
 class Isolated:
-    """A subject in a process of its own; use it as a context.
+    """A subject in a process of its own.
 
     `measure` returns the entry of a case. A crash or a hang is that case's fault, and a new
     process measures the next one, until PATIENCE seconds were lost so.
     """
 
-    def __init__(self, folder: Path, name: str, device: str, timeout: float = 20.0) -> None:
+    def __init__(
+        self, folder: Path, process: str, name: str, device: str, timeout: float = 20.0
+    ) -> None:
         self.folder = folder
-        self.arguments = (folder, name, device, timeout)
+        self.process = process
+        self.arguments = (folder, process, name, device, timeout)
         self.name = name
         self.lost = 0.0
         self.start()
@@ -109,12 +112,6 @@ class Isolated:
             1, multiprocessing.get_context("spawn"), begin, self.arguments
         )
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.pool.shutdown(cancel_futures=True)
-
     def describe(self, cases: Sequence[Case], without: Iterable[str]) -> dict[str, Any]:
         """Describe the subject; raise CannotLoad or Ended if it can't be loaded."""
         try:
@@ -124,7 +121,7 @@ class Isolated:
 
     def why_not_loaded(self) -> str:
         """Say why the process never became ready."""
-        died = death(self.folder, PROCESS)
+        died = death(self.folder, self.process)
         how = what_is_wrong(failure_of(died)) if died else "the subject could not be loaded"
         return f"subject: while {self.name} was loaded, {how}"
 
@@ -136,10 +133,50 @@ class Isolated:
             return self.pool.submit(measure, case, sorted(set(without))).result()
         except BrokenProcessPool:
             self.pool.shutdown()
-            died = death(self.folder, PROCESS)
+            died = death(self.folder, self.process)
             if died is None:
                 return {"fault": "the process of the subject ended between two cases"}
             self.lost += cost(died)
-            (self.folder / f"{PROCESS}.doing").unlink(missing_ok=True)
+            (self.folder / f"{self.process}.doing").unlink(missing_ok=True)
             self.start()
             return {"fault": what_is_wrong(failure_of(died))}
+
+
+class Team:
+    """A subject in several processes, which measure cases side by side; use it as a context.
+
+    `measure` returns the entry of a case; the cases behind it are measured meanwhile.
+    """
+
+    def __init__(self, members: Sequence[Isolated], cases: Sequence[Case], without: Any) -> None:
+        self.members = members
+        self.cases = list(cases)
+        self.without = without
+        self.free: Queue[Isolated] = Queue()
+        for member in members:
+            self.free.put(member)
+        self.threads = ThreadPoolExecutor(len(members))
+        self.entries: dict[Case, Future[dict[str, Any]]] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.threads.shutdown(cancel_futures=True)
+        for member in self.members:
+            member.pool.shutdown(cancel_futures=True)
+
+    def measure(self, case: Case) -> dict[str, Any]:
+        """Return the entry of a case, and begin with the cases behind it."""
+        if case not in self.entries:
+            for later in self.cases[self.cases.index(case) :]:
+                self.entries[later] = self.threads.submit(self.measure_now, later)
+        return self.entries[case].result()
+
+    def measure_now(self, case: Case) -> dict[str, Any]:
+        """Measure a case in a process that is free."""
+        member = self.free.get()
+        try:
+            return member.measure(case, self.without)
+        finally:
+            self.free.put(member)

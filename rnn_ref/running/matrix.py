@@ -1,4 +1,4 @@
-"""Ways of running nn.RNN by groups of properties: `rnn-ref matrix`."""
+"""Judge nn.RNN in each way of running it, by group of properties: `rnn-ref matrix`."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def verify_command(way: Way, profile: str) -> list[str]:
     """Write the command that judges one way."""
     command = [sys.executable, "-W", "ignore", "-m", "rnn_ref", "verify"]
     command += ["--profile", profile, "--subject", way.subject]
-    command += ["--timeout", "200"]  # some compile what they are called with
+    command += ["--timeout", "200"]  # some ways compile on the first call
     options = {
         "--without": way.without,
         "--dtype": way.dtypes,
@@ -66,7 +66,7 @@ def verify_command(way: Way, profile: str) -> list[str]:
 
 
 def cell(judged: Judged, group: str) -> str:
-    """Write the worst of a group's verdicts: FAILS, known, or the worst ratio; - for none."""
+    """Write a group's worst verdict: FAILS, known, or the worst ratio; - if nothing was judged."""
     if judged.result is None:
         return "crash"
     rows = [row for row in judged.rows if row["group"] == group]
@@ -78,7 +78,7 @@ def cell(judged: Judged, group: str) -> str:
 
 
 def lines(judged: Sequence[Judged]) -> Iterator[str]:
-    """Write the table, what is known or fails, and why what is not judged is not."""
+    """Write the table; below it, known deviations, failures, and what is not judged and why."""
     yield " " * 20 + "".join(group.rjust(10) for group in GROUPS)
     for each in judged:
         if each.way.missing:
@@ -98,9 +98,9 @@ def lines(judged: Sequence[Judged]) -> Iterator[str]:
 
 
 def reasons(way: Way) -> Iterator[str]:
-    """Write what is not judged of a way, and why."""
+    """Write which properties are not judged in a way, and why."""
     if way.groups:
-        yield f"judged in {', '.join(way.groups)} alone: {way.because}"
+        yield f"judged only in {', '.join(way.groups)}: {way.because}"
     by_reason: dict[str, list[str]] = {}
     for what, reason in {**way.without, **way.omitted}.items():
         by_reason.setdefault(reason, []).append(what)
