@@ -126,7 +126,7 @@ def add_matrix(matrix: argparse.ArgumentParser) -> None:
 
 def add_bench(bench: argparse.ArgumentParser) -> None:
     """Declare the options of `rnn-ref bench`."""
-    from rnn_ref.running.bench import SHAPES, cores, read_sizes
+    from rnn_ref.running.bench.command import SHAPES, cores, read_sizes
 
     default = "; ".join(",".join(map(str, sizes)) for sizes in SHAPES)
     bench.add_argument(
@@ -268,8 +268,8 @@ def judge_matrix(options: argparse.Namespace) -> int:
 
 def time_peers(options: argparse.Namespace) -> int:
     """Time the peers, or the suite; print the tables, and write the result."""
-    from rnn_ref.running.bench import SHAPES, in_child, load
-    from rnn_ref.running.bench_table import shape_lines, suite_lines
+    from rnn_ref.running.bench.command import SHAPES, in_child, load
+    from rnn_ref.running.bench.table import shape_lines, suite_lines
 
     if options.threads < 1:
         raise UnusableFile(f"threads: expected at least 1, got {options.threads}")
@@ -296,7 +296,7 @@ def time_peers(options: argparse.Namespace) -> int:
 
 def peers_named(names: Sequence[str] | None) -> dict[str, bool]:
     """Choose the peers to time, and say of each whether it is named; refuse an unknown one."""
-    from rnn_ref.running.peers import EAGER, PEERS, PRODUCTS, REFERENCE
+    from rnn_ref.running.bench.peers import EAGER, PEERS, PRODUCTS, REFERENCE
 
     if unknown := [name for name in names or () if name not in PEERS]:
         raise UnusableFile(f"peer: expected one of {'; '.join(PEERS)}, got {unknown[0]!r}")

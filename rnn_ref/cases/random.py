@@ -50,7 +50,7 @@ class RandomStream:
     def normal(self, shape: tuple[int, ...]) -> NDArray[np.float64]:
         """Draw nearly normal numbers of variance 1: sums of four uniform ones, within +-3.46."""
         quarters = self.words((*shape, 1)).view(np.uint16)
-        centred = quarters.sum(axis=-1, dtype=np.float64) - 2 * 0xFFFF
+        centred: NDArray[np.float64] = quarters.sum(axis=-1, dtype=np.float64) - 2 * 0xFFFF
         return centred * (math.sqrt(3.0) / 0x10000)
 
     def integers(self, largest: int, shape: tuple[int, ...]) -> NDArray[np.float64]:

@@ -1,0 +1,1 @@
+"""How fast the reference and the suite are: `rnn-ref bench`."""
