@@ -8,7 +8,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterable, Sequence
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -33,7 +33,7 @@ def parser() -> Parser:
     top = Parser(
         prog="rnn-ref", description="Judge an implementation of torch.nn.RNN by a reference."
     )
-    top.add_argument("--version", action="version", version=f"rnn_ref {version('rnn_ref')}")
+    top.add_argument("--version", action="version", version=f"rnn_ref {own_version()}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     add_verify(
         commands.add_parser(
@@ -76,6 +76,14 @@ def parser() -> Parser:
     help = "print what torch documents and which property holds it"
     commands.add_parser("promises", help=help).set_defaults(run=print_promises)
     return top
+
+
+def own_version() -> str:
+    """Return this package's version, if it is installed."""
+    try:
+        return version("rnn_ref")
+    except PackageNotFoundError:
+        return "(not installed)"
 
 
 def add_verify(verify: argparse.ArgumentParser) -> None:
