@@ -165,6 +165,19 @@ def test_a_run_repeats_from_its_seed(verify_here: Here) -> None:
     assert TABLE.findall(first) == TABLE.findall(second) != []
 
 
+def test_what_is_judged_does_not_depend_on_the_number_of_processes(tmp_path: Path) -> None:
+    """In two processes each property gets the examples that it gets in none of its own."""
+    compared = []
+    for processes in ("0", "2"):
+        options = ["--subject", f"{MISBEHAVING}:Right", "-k", "every_step_obeys or permuted"]
+        verify(tmp_path, *options, "-n", processes, "--json", "found.json")
+        rows = json.loads((tmp_path / "found.json").read_text(encoding="utf-8"))["properties"]
+        numbers = ("name", "examples", "elements", "open", "worst", "verdict")
+        compared.append(sorted([row[name] for name in numbers] for row in rows))
+    assert compared[0] == compared[1]
+    assert len(compared[0]) == 5
+
+
 def test_a_failure_replays_from_its_line(verify_here: Here) -> None:
     """The command that a failure prints leads to the same failure."""
     first = verify_here("--subject", f"{MISBEHAVING}:BiasIgnored", "-x").stdout

@@ -240,7 +240,7 @@ def test_gradients_survive_checkpointing(case: Case, subject: Subject) -> list[C
     return compare_gradients(problem, gradients, Oracle(problem).gradients())
 
 
-LONG: dict[str, Any] = {"weights": ("contracting",), "inputs": ("normal",), "at_most": 4}
+LONG: dict[str, Any] = {"weights": ("contracting",), "inputs": ("normal",), "at_most": 2}
 """The domain of sequences of 1,000 steps, of which a few examples do."""
 
 
