@@ -276,4 +276,6 @@ def draw(
     try:
         holds()
     except hypothesis.errors.Flaky as flaky:
+        if not failures:
+            raise
         raise Violation(replace(failures[-1], repeatable=False)) from flaky

@@ -23,6 +23,7 @@ class Row:
     failure: the failure as data.
     open: how many elements the bound says nothing about.
     drawn: how often each regime of weights and of inputs was drawn.
+    setup: whether it is the set-up property, without which no other is judged.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Row:
     worst: float = 0.0
     drawn: dict[str, dict[str, int]] = field(default_factory=dict)
     failure: dict[str, Any] | None = None
+    setup: bool = False
 
     @property
     def claim(self) -> str:
@@ -58,7 +60,15 @@ def row_of(entry: dict[str, Any], outcome: str, text: str) -> Row:
         verdict, message = "known", "known deviation: " + "; ".join(known)
     elif outcome == "skipped":
         verdict, message = "not judged", entry.get("not_judged", "") or text
-    return Row(entry["name"], verdict, entry["group"], message, **numbers, failure=failure)
+    return Row(
+        entry["name"],
+        verdict,
+        entry["group"],
+        message,
+        **numbers,
+        failure=failure,
+        setup=entry["setup"],
+    )
 
 
 NUMBERS = ("examples", "elements", "open", "worst", "drawn")
