@@ -7,10 +7,10 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeAlias
 
 from rnn_ref.cases.case import Case
 from rnn_ref.cases.corpus import ArraysDiffer, cases_to_record, read_corpus
@@ -28,6 +28,9 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
+AddParser: TypeAlias = Callable[..., argparse.ArgumentParser]
+
+
 def parser() -> Parser:
     """Declare the commands of `rnn-ref` and their options."""
     top = Parser(
@@ -35,46 +38,8 @@ def parser() -> Parser:
     )
     top.add_argument("--version", action="version", version=f"rnn_ref {own_version()}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    add_verify(
-        commands.add_parser(
-            "verify",
-            help="judge torch.nn.RNN, or another subject, by the properties",
-            epilog="Options after -- are passed to pytest. Exit status: 0 the subject conforms; 1"
-            " it does not; 2 the command line is wrong, the subject can't be loaded, or nothing"
-            " was judged.",
-        )
-    )
-    add_record(
-        commands.add_parser(
-            "record",
-            help="record how accurate a subject is on every case of the corpus",
-            epilog="Rerun the command to resume. Exit status: 0 recorded; 2 the command line is"
-            " wrong, the subject can't be loaded, or FILE can't be used.",
-        )
-    )
-    add_compare(
-        commands.add_parser(
-            "compare",
-            help="say whether a record is worse than another",
-            epilog="Exit status: 0 the same bits, within noise, or better; 1 worse; 2 unusable.",
-        )
-    )
-    add_matrix(
-        commands.add_parser(
-            "matrix",
-            help="judge torch.nn.RNN in every way of running it",
-            epilog="Exit status: 0 all conform, known deviations apart; 1 some do not; 2 unusable.",
-        )
-    )
-    add_bench(
-        commands.add_parser(
-            "bench",
-            help="time the reference beside torch.nn.RNN, other programs and the machine's limit",
-            epilog="Every result is judged before it is timed. Exit status: 0 timed; 2 unusable.",
-        )
-    )
-    help = "print what torch documents and which property holds it"
-    commands.add_parser("promises", help=help).set_defaults(run=print_promises)
+    for add in (add_verify, add_record, add_compare, add_matrix, add_bench, add_promises):
+        add(commands.add_parser)
     return top
 
 
@@ -86,8 +51,15 @@ def own_version() -> str:
         return "(not installed)"
 
 
-def add_verify(verify: argparse.ArgumentParser) -> None:
-    """Declare the options of `rnn-ref verify`."""
+def add_verify(add_parser: AddParser) -> None:
+    """Declare `rnn-ref verify` and its options."""
+    verify = add_parser(
+        "verify",
+        help="judge torch.nn.RNN, or another subject, by the properties",
+        epilog="Options after -- are passed to pytest. Exit status: 0 the subject conforms; 1"
+        " it does not; 2 the command line is wrong, the subject can't be loaded, or nothing"
+        " was judged.",
+    )
     for name, declared in OPTIONS.items():
         verify.add_argument(f"--{name}", **declared)
     verify.add_argument(
@@ -102,8 +74,14 @@ def add_verify(verify: argparse.ArgumentParser) -> None:
     verify.set_defaults(run=verify_subject)
 
 
-def add_record(record: argparse.ArgumentParser) -> None:
-    """Declare the options of `rnn-ref record`."""
+def add_record(add_parser: AddParser) -> None:
+    """Declare `rnn-ref record` and its options."""
+    record = add_parser(
+        "record",
+        help="record how accurate a subject is on every case of the corpus",
+        epilog="Rerun the command to resume. Exit status: 0 recorded; 2 the command line is"
+        " wrong, the subject can't be loaded, or FILE can't be used.",
+    )
     record.add_argument("file", metavar="FILE", help="the file to write; - is standard output")
     for name in ("subject", "device", "without", "timeout"):
         record.add_argument(f"--{name}", **OPTIONS[name])
@@ -113,16 +91,26 @@ def add_record(record: argparse.ArgumentParser) -> None:
     record.set_defaults(run=record_subject)
 
 
-def add_compare(compare: argparse.ArgumentParser) -> None:
-    """Declare the options of `rnn-ref compare`."""
+def add_compare(add_parser: AddParser) -> None:
+    """Declare `rnn-ref compare` and its options."""
+    compare = add_parser(
+        "compare",
+        help="say whether a record is worse than another",
+        epilog="Exit status: 0 the same bits, within noise, or better; 1 worse; 2 unusable.",
+    )
     compare.add_argument("old", metavar="OLD")
     compare.add_argument("new", metavar="NEW")
     compare.add_argument("--json", metavar="FILE", help="write the result to FILE")
     compare.set_defaults(run=compare_files)
 
 
-def add_matrix(matrix: argparse.ArgumentParser) -> None:
-    """Declare the options of `rnn-ref matrix`."""
+def add_matrix(add_parser: AddParser) -> None:
+    """Declare `rnn-ref matrix` and its options."""
+    matrix = add_parser(
+        "matrix",
+        help="judge torch.nn.RNN in every way of running it",
+        epilog="Exit status: 0 all conform, known deviations apart; 1 some do not; 2 unusable.",
+    )
     matrix.add_argument(
         "--way", action="append", metavar="NAME", help="this way; may be given more than once"
     )
@@ -132,10 +120,15 @@ def add_matrix(matrix: argparse.ArgumentParser) -> None:
     matrix.set_defaults(run=judge_matrix)
 
 
-def add_bench(bench: argparse.ArgumentParser) -> None:
-    """Declare the options of `rnn-ref bench`."""
+def add_bench(add_parser: AddParser) -> None:
+    """Declare `rnn-ref bench` and its options."""
     from rnn_ref.running.bench.command import SHAPES, cores, read_sizes
 
+    bench = add_parser(
+        "bench",
+        help="time the reference beside torch.nn.RNN, other programs and the machine's limit",
+        epilog="Every result is judged before it is timed. Exit status: 0 timed; 2 unusable.",
+    )
     default = "; ".join(",".join(map(str, sizes)) for sizes in SHAPES)
     bench.add_argument(
         "--shapes",
@@ -163,6 +156,12 @@ def add_bench(bench: argparse.ArgumentParser) -> None:
     bench.add_argument("--suite", action="store_true", help="time the suite's own properties")
     bench.add_argument("--json", metavar="FILE", help="write the result to FILE")
     bench.set_defaults(run=time_peers)
+
+
+def add_promises(add_parser: AddParser) -> None:
+    """Declare `rnn-ref promises`."""
+    promises = add_parser("promises", help="print what torch documents and which property holds it")
+    promises.set_defaults(run=print_promises)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -237,6 +237,21 @@ def stale(deviation: Deviation, declared: Property, case: Case, replay: str) -> 
     return Failure(Kind.STALE, declared.name, str(case), replay, how=how)
 
 
+def search_settings(most: int) -> hypothesis.settings:
+    """Return the settings of a search of at most so many examples, which keeps no database."""
+    return hypothesis.settings(
+        max_examples=most,
+        phases=[Phase.generate, Phase.target, Phase.shrink],
+        deadline=None,
+        database=None,
+        derandomize=False,
+        report_multiple_bugs=False,
+        print_blob=False,
+        # A subject may be slow, and a ledger may leave few cases: neither is a fault.
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )
+
+
 def draw(
     judge: Judge,
     declared: Property,
@@ -252,17 +267,7 @@ def draw(
     failures: list[Failure] = []
 
     @hypothesis.seed(judge.seed ^ zlib.crc32(declared.name.encode()))
-    @hypothesis.settings(
-        max_examples=min(examples_of(declared.name, judge.examples), declared.at_most),
-        phases=[Phase.generate, Phase.target, Phase.shrink],
-        deadline=None,
-        database=None,
-        derandomize=False,
-        report_multiple_bugs=False,
-        print_blob=False,
-        # A subject may be slow, and a ledger may leave few cases: neither is a fault.
-        suppress_health_check=list(hypothesis.HealthCheck),
-    )
+    @search_settings(min(examples_of(declared.name, judge.examples), declared.at_most))
     @hypothesis.given(cases(**domain).filter(is_unknown))
     def holds(case: Case) -> None:
         try:
