@@ -14,10 +14,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.subjects.correct import CORRECT
+from tests.subjects.correct import CORRECT, without_onednn
 
-SUBJECTS = ["torch.nn:RNN"] * 2 + ["tests.correct:without_onednn"] * 2
-SUBJECTS += [f"{subject.__module__}:{subject.__name__}" for subject in CORRECT]
+NAMED = (without_onednn, *CORRECT)
+SUBJECTS = ["torch.nn:RNN"] * 2 + [f"{each.__module__}:{each.__name__}" for each in NAMED]
 
 
 def judge(subject: str) -> str:
