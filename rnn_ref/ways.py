@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import importlib.util
 import io
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from rnn_ref.process.environment import not_installed
 
 Forward = Callable[..., Any]
 Arguments = tuple[Tensor, ...]
@@ -357,11 +357,7 @@ class Way:
     @property
     def missing(self) -> list[str]:
         """What it requires and is not installed."""
-        return [
-            name
-            for name in self.requires
-            if not (importlib.util.find_spec(name) or shutil.which(name))
-        ]
+        return not_installed(self.requires)
 
 
 FROZEN = {

@@ -1,10 +1,13 @@
-"""What numbers may depend on: versions, processor, kernels, threads."""
+"""What numbers may depend on (versions, processor, kernels, threads), and what is missing."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import platform
 import re
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,3 +75,8 @@ def device_name(device: str) -> str:
     if device.startswith("cuda"):
         return f"{device}, {torch.cuda.get_device_name(device)}"
     return device
+
+
+def not_installed(names: Sequence[str]) -> list[str]:
+    """Return those names that are neither a module nor a program of this machine."""
+    return [n for n in names if not (importlib.util.find_spec(n) or shutil.which(n))]

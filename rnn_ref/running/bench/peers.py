@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +14,7 @@ import torch
 from rnn_ref.arithmetic.dtypes import Floats
 from rnn_ref.bridge import set_parameters
 from rnn_ref.functional import rnn, rnn_backward
+from rnn_ref.process.environment import not_installed
 from rnn_ref.running.bench.workload import NAMES, Network, Passes, products
 from rnn_ref.ways import compiled
 
@@ -30,11 +29,7 @@ class Peer(NamedTuple):
     @property
     def missing(self) -> list[str]:
         """What it requires and is not installed."""
-        return [
-            name
-            for name in self.requires
-            if not (importlib.util.find_spec(name) or shutil.which(name))
-        ]
+        return not_installed(self.requires)
 
 
 def reference(net: Network) -> Passes:
