@@ -7,8 +7,9 @@ imports neither torch nor Hypothesis until a property is collected.
 from __future__ import annotations
 
 import argparse
+import gc
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any
 
 import pytest
@@ -54,6 +55,23 @@ def pytest_configure(config: pytest.Config) -> None:
         from rnn_ref.running.workers import Workers
 
         config.pluginmanager.register(Workers(reporting), "rnn_ref.workers")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
+    """Import torch without garbage collections, and spare its modules in later ones.
+
+    They are half a million objects: to visit them again and again takes a quarter of the import.
+    In a run that `rnn-ref verify` or pytest-xdist started; another's is left as it is.
+    """
+    if session.config.option.rnn_folder is None:
+        return (yield)
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.hookimpl(trylast=True)

@@ -25,7 +25,6 @@ holds_for = in_group("gradients")
 
 GRADIENTS = ("gradients",)
 
-
 def twice(gradients: Mapping[str, Bounded]) -> dict[str, Bounded]:
     """Expect each gradient twice, added up."""
     return {name: (gradient + gradient).stored for name, gradient in gradients.items()}
@@ -156,17 +155,18 @@ def change_in_place(module: torch.nn.Module, problem: Problem) -> None:
 
 
 def take_a_step(module: torch.nn.Module, problem: Problem) -> None:
-    """Let an optimizer take the step that leads to the weights.
+    """Take the step that leads to the weights, as torch.optim.SGD takes it.
 
-    It leads from 0 by their negatives at a rate of 1, which rounds nothing.
+    It leads from 0 by their negatives at a rate of 1, which rounds nothing. (torch.optim
+    itself would import torch's compiler, which takes a second in each process.)
     """
-    optimizer = torch.optim.SGD(module.parameters(), lr=1.0)
     with torch.no_grad():
         for name, parameter in module.named_parameters():
             parameter.zero_()
             target = to_tensor(problem.parameters[name], problem.dtype)
             parameter.grad = -target.to(parameter.device)
-    optimizer.step()
+        for parameter in module.parameters():
+            parameter.add_(parameter.grad, alpha=-1.0)
 
 
 def set_new_parameters(module: torch.nn.Module, problem: Problem) -> None:

@@ -37,10 +37,13 @@ class Workers:
             self.config.pluginmanager.unregister(name="terminaldistreporter")
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_sessionfinish(self, exitstatus: int) -> None:
-        """End the workers of a run that stops early, which would finish their properties first."""
+    def pytest_sessionfinish(self) -> None:
+        """End the workers: of a run that stops early, with properties left, or that is done.
+
+        Python takes a second to leave a process with torch in it.
+        """
         distributed: Any = self.config.pluginmanager.get_plugin("dsession")
-        if distributed and exitstatus == pytest.ExitCode.INTERRUPTED:
+        if distributed:
             distributed.nodemanager.group.terminate(timeout=0.1)
 
     @pytest.hookimpl(optionalhook=True)
