@@ -71,6 +71,7 @@ def pytest_collection(session: pytest.Session) -> Generator[None, object, object
         return (yield)
     finally:
         gc.freeze()
+        gc.set_threshold(50_000)  # else the youngest are visited a hundred times an example
         gc.enable()
 
 

@@ -43,7 +43,7 @@ class NumberArray(ABC):
     def applied(self, ufunc: np.ufunc, *operands: Any) -> Any:
         """Apply the rule of an operation to arrays of this kind."""
         with np.errstate(all="ignore"):  # infinities and NaN are the rules' business
-            return self.rules[ufunc](*(self.like(x) for x in operands))
+            return self.rules[ufunc](*[self.like(x) for x in operands])
 
     def __array_function__(self, f: Any, types: Any, inputs: Any, options: Any) -> Any:
         if f not in (np.stack, np.concatenate):

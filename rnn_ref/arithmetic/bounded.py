@@ -13,8 +13,8 @@ and addition rounded once, or fused; gradual underflow; a tanh of stated accurac
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
-from typing import Any
+from functools import cache, cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +49,8 @@ class Bounded(NumberArray):
     terms: int
     whole: bool
     parts: NDArray[Any]
+    cut: tuple[Bounded, Any] | None = None
+    """The array of sums that these were taken from, and their index: all are charged at once."""
 
     def __init__(
         self, value: Any, error: Any = None, *, rounding: Rounding, whole: bool | None = None
@@ -72,6 +74,12 @@ class Bounded(NumberArray):
     def remade(self, parts: Float64s) -> Bounded:
         return Bounded.of(parts, self.rounding, self.terms, whole=self.whole)
 
+    def __getitem__(self, index: Any) -> Bounded:
+        item = super().__getitem__(index)
+        if self.is_sum and not self.whole:
+            item.cut = self, index
+        return item
+
     @property
     def value(self) -> Float64s:
         """The values, as the check itself computes them."""
@@ -90,63 +98,65 @@ class Bounded(NumberArray):
         return len(self.parts) == 3
 
     @cached_property
-    def size(self) -> Float64s:
-        """The absolute values."""
-        return np.abs(self.value)
-
-    @cached_property
-    def high(self) -> Float64s:
-        """The largest absolute value that a stored number may have."""
-        return self.size + self.error
-
-    @cached_property
     def exact(self) -> bool:
         """Whether every stored number is known without error."""
-        return not self.parts[1].any()
+        return not np.count_nonzero(self.parts[1])
 
-    @cached_property
+    @property
     def summand(self) -> Float64s:
         """The three parts with which it enters a sum: its magnitude is the largest it may be."""
         if self.is_sum:
             return self.parts
         parts = np.empty((3, *self.shape))
         parts[:2] = self.parts
-        parts[2] = self.high
+        np.abs(self.parts[0], out=parts[2, ...])
+        parts[2] += self.parts[1]
         return parts
 
-    @cached_property
-    def left(self) -> Float64s:
-        """What stands on the left in a product of matrices: value, error, high, size."""
-        return np.array([self.parts[0], self.parts[1], self.high, self.size])
+    @property
+    def factors(self) -> Float64s:
+        """What stands on the left of a product: value, error, largest absolute value, absolute."""
+        factors = np.empty((4, *self.shape))
+        factors[:2] = self.parts
+        np.abs(self.parts[0], out=factors[3, ...])
+        np.add(factors[3], self.parts[1], out=factors[2, ...])
+        return factors
 
     @cached_property
     def right(self) -> Float64s:
-        """What stands on the right of it: value, high, high, error."""
-        return np.array([self.parts[0], self.high, self.high, self.parts[1]])
+        """What stands on the right of it: value, largest absolute value, that again, error."""
+        right = np.empty((4, *self.shape))
+        right[0::3] = self.parts
+        np.abs(self.parts[0], out=right[1, ...])
+        right[1] += self.parts[1]
+        right[2] = right[1]
+        return right
 
     @cached_property
     def stored(self) -> Bounded:
         """The numbers as a subject stores them: a sum with its rounding charged."""
         if not self.is_sum:
             return self
-        r, k = self.rounding, self.terms
-        value, error, magnitude = self.parts
-        largest = magnitude.max() if magnitude.size else 0.0
+        if self.cut is not None:
+            whole, index = self.cut
+            return whole.stored[index]
+        r, magnitude = self.rounding, self.parts[2]
+        largest = np.maximum.reduce(magnitude, axis=None, initial=0.0)
         if self.whole and largest * r.u <= 1:
-            return Bounded(value, rounding=r, whole=True)
-        stores = 3 * r.u if r.ua < r.u else 0.0  # of two partial sums, then of their sum
-        roundings = gamma(k, r.ua) + stores
-        # Sums of zeros are exact; but float64's own products may underflow to a 0 here.
-        products = magnitude > 0 if r.eta > ROUNDING["float64"].eta else 1.0
+            return Bounded(self.value, rounding=r, whole=True)
+        charge = charge_of_sum(self.terms, r)
         parts = np.empty((2, *self.shape))
-        parts[0] = value
-        np.add(error, scaled(roundings + gamma(k, CHECK), magnitude), out=parts[1])
-        parts[1] += k * r.underflow * products
-        parts[1] *= 1 + gamma(k + 8, CHECK)
-        if not largest * (1 + roundings) <= r.largest:
-            fits = scaled(1 + roundings, magnitude) <= r.largest
-            parts[0] = np.where(fits, parts[0], 0.0)
-            parts[1] = np.where(fits, parts[1], np.inf)
+        value, error = parts[0, ...], parts[1, ...]  # views, of a single number too
+        value[...] = self.parts[0]
+        error[...] = scaled(charge.share, magnitude)
+        error += self.parts[1]
+        # Sums of zeros are exact; but float64's own products may underflow to a 0 here.
+        products = r.eta > ROUNDING["float64"].eta
+        error += np.sign(magnitude) * charge.underflow if products else charge.underflow
+        error *= charge.check
+        if not largest * (1 + charge.roundings) <= r.largest:
+            fits = scaled(1 + charge.roundings, magnitude) <= r.largest
+            value[~fits], error[~fits] = 0.0, np.inf
         return Bounded.of(parts, r, 1, whole=False)
 
     def like(self, x: Any) -> Bounded:
@@ -181,6 +191,30 @@ def scaled(factor: float, magnitude: Float64s) -> Float64s:
     return np.where(magnitude > 0, np.inf, 0.0)
 
 
+class Charge(NamedTuple):
+    """What is charged for the rounding of a sum of so many terms.
+
+    `roundings` is the most that they change the sum, by its magnitude; `share` adds to that
+    the check's own, and `underflow` is what is lost where products underflow. `check` is a
+    factor, for the check's own arithmetic with the bound.
+    """
+
+    roundings: float
+    share: float
+    underflow: float
+    check: float
+
+
+@cache
+def charge_of_sum(k: int, r: Rounding) -> Charge:
+    """Compute the charge for a sum of k terms."""
+    stores = 3 * r.u if r.ua < r.u else 0.0  # of two partial sums, then of their sum
+    roundings = gamma(k, r.ua) + stores
+    return Charge(
+        roundings, roundings + gamma(k, CHECK), k * r.underflow, 1 + gamma(k + 8, CHECK)
+    )
+
+
 def aligned(a: Float64s, b: Float64s) -> tuple[Float64s, Float64s]:
     """Give parts of arrays with fewer axes further ones, so that their shapes broadcast."""
     while a.ndim < b.ndim:
@@ -203,21 +237,23 @@ def total(a: Bounded, b: Bounded, sign: float) -> Bounded:
 
 
 def product(a: Bounded, b: Bounded) -> Bounded:
-    """Multiply elementwise: sums of one product each."""
+    """Multiply elementwise: sums of one product each, with the parts that matmul has."""
     a, b = a.stored, b.stored
-    error = a.error * b.high + a.size * b.error
-    parts = np.array([a.value * b.value, error, a.high * b.high])
-    return Bounded.of(parts, a.rounding, 1, whole=a.whole and b.whole)
+    left, right = aligned(a.factors, b.right)
+    parts = left * right
+    parts[1] += parts[3]
+    return Bounded.of(parts[:3], a.rounding, 1, whole=a.whole and b.whole)
 
 
 def matmul(a: Bounded, b: Bounded) -> Bounded:
     """Multiply matrices (..., K) and (K, M): sums of K products of stored numbers each.
 
-    value = a b, error = error_a high_b + |a| error_b, magnitude = high_a high_b.
+    value = a b, error = error_a high_b + |a| error_b, magnitude = high_a high_b, where high is
+    the largest absolute value that a number may have.
     """
     a, b = a.stored, b.stored
     factors = 3 if b.exact else 4
-    left, right = aligned(a.left[:factors], b.right[:factors])
+    left, right = aligned(a.factors[:factors], b.right[:factors])
     parts = left @ right
     if factors == 4:
         parts[1] += parts[3]
@@ -225,16 +261,22 @@ def matmul(a: Bounded, b: Bounded) -> Bounded:
 
 
 def tanh(a: Bounded) -> Bounded:
-    """Take tanh of a stored number: its error times the steepest slope there, and tanh's own."""
+    """Take tanh of a stored number: its error times the steepest slope there, and tanh's own.
+
+    The slope is 1 / cosh^2, and steepest at the number nearest to 0.
+    """
     a, r = a.stored, a.rounding
-    y = np.tanh(a.value)
-    nearest_to_0 = np.maximum(a.size - a.error, 0)
-    slope = np.cosh(nearest_to_0) ** -2.0
-    error = slope * a.error * (1 + r.tanh * r.u)
-    error += np.abs(y) * (r.tanh * r.u + CHECK_TANH * CHECK) + r.underflow
+    parts = np.empty((2, *a.shape))
+    y, error = parts[0, ...], parts[1, ...]
+    np.tanh(a.value, out=y)
+    steepness = np.cosh(np.maximum(np.abs(a.value) - a.error, 0.0))
+    np.divide(a.error * (1 + r.tanh * r.u), steepness * steepness, out=error)
+    error += np.abs(y) * (r.tanh * r.u + CHECK_TANH * CHECK)
+    error += r.underflow
     error *= 1 + gamma(32, CHECK)  # of which cosh, squared, may take 10
-    error = np.where(a.error < np.inf, np.minimum(error, range_of_tanh(y, r)), np.inf)
-    return Bounded.of(np.array([y, error]), r, 1, whole=False)
+    if not np.maximum.reduce(error, axis=None, initial=0.0) < 1:
+        error[...] = np.where(a.error < np.inf, np.minimum(error, range_of_tanh(y, r)), np.inf)
+    return Bounded.of(parts, r, 1, whole=False)
 
 
 def range_of_tanh(y: Float64s, rounding: Rounding) -> Float64s:
