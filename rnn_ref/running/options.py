@@ -13,7 +13,7 @@ from rnn_ref.arithmetic.dtypes import ROUNDING
 from rnn_ref.cases.selection import CAPABILITIES
 from rnn_ref.judging.replay import DEFAULT_CELL, DEFAULT_SUBJECT
 
-PROFILES = {"smoke": 3, "quick": 50, "default": 200, "thorough": 2000}
+PROFILES = {"smoke": 3, "quick": 40, "default": 200, "thorough": 2000}
 """Examples of each property, by profile."""
 
 DTYPES = ("float32", "float64")
