@@ -69,7 +69,14 @@ class DoubleDouble(NumberArray):
     def normalised(cls, high: Float64s, low: Float64s) -> DoubleDouble:
         """Make a number of two parts, of which the first is larger."""
         total = high + low
-        return cls(total, low - (total - high))
+        return cls.of(np.array([total, low - (total - high)]))
+
+    @classmethod
+    def of(cls, parts: Float64s) -> DoubleDouble:
+        """Make an array of its two parts."""
+        made = cls.__new__(cls)
+        made.parts = parts
+        return made
 
     @property
     def high(self) -> Float64s:
@@ -84,16 +91,14 @@ class DoubleDouble(NumberArray):
         return low
 
     def remade(self, parts: Float64s) -> DoubleDouble:
-        made = DoubleDouble.__new__(DoubleDouble)
-        made.parts = parts
-        return made
+        return DoubleDouble.of(parts)
 
     def like(self, x: Any) -> DoubleDouble:
         return x if isinstance(x, DoubleDouble) else DoubleDouble(x)
 
     def sum(self, axis: int) -> DoubleDouble:
         """Sum along an axis."""
-        return tree(np.moveaxis(self.high, axis, 0), np.moveaxis(self.low, axis, 0))
+        return tree(np.moveaxis(self.parts, axis + 1, 1))
 
     @property
     def stored(self) -> DoubleDouble:
@@ -101,21 +106,26 @@ class DoubleDouble(NumberArray):
         return self
 
 
-def tree(high: Float64s, low: Float64s) -> DoubleDouble:
-    """Sum along the first axis, in pairs; the low parts are added up plainly."""
-    while len(high) > 1:
-        half = len(high) // 2
-        total, rest = two_sum(high[:half], high[half : 2 * half])
-        rest += low[:half] + low[half : 2 * half]
-        high = np.concatenate([total, high[2 * half :]])
-        low = np.concatenate([rest, low[2 * half :]])
-    return DoubleDouble.normalised(high[0], low[0])
+def tree(parts: Float64s) -> DoubleDouble:
+    """Sum parts (2, K, ...) along K, in pairs; the low parts are added up plainly."""
+    while parts.shape[1] > 1:
+        half = parts.shape[1] // 2
+        upper, lower = parts[:, :half], parts[:, half : 2 * half]
+        total, rest = two_sum(upper[0], lower[0])
+        rest += upper[1] + lower[1]
+        odd = parts[:, 2 * half :]
+        parts = np.array([total, rest])
+        if odd.size:
+            parts = np.concatenate([parts, odd], axis=1)
+    return DoubleDouble.normalised(parts[0, 0], parts[1, 0])
 
 
 def add(a: DoubleDouble, b: DoubleDouble) -> DoubleDouble:
     """Add: accurate also where the two cancel."""
-    total, rest = two_sum(a.high, b.high)
-    low, lowest = two_sum(a.low, b.low)
+    if a.ndim == b.ndim:
+        (total, low), (rest, lowest) = two_sum(a.parts, b.parts)
+    else:
+        (total, rest), (low, lowest) = two_sum(a.high, b.high), two_sum(a.low, b.low)
     first = DoubleDouble.normalised(total, rest + low)
     return DoubleDouble.normalised(first.high, first.low + lowest)
 
@@ -135,7 +145,7 @@ def divide(a: DoubleDouble, b: DoubleDouble) -> DoubleDouble:
 
 def negative(a: DoubleDouble) -> DoubleDouble:
     """Negate."""
-    return DoubleDouble(-a.high, -a.low)
+    return DoubleDouble.of(-a.parts)
 
 
 def matmul(a: DoubleDouble, b: DoubleDouble) -> DoubleDouble:
@@ -147,8 +157,11 @@ def matmul(a: DoubleDouble, b: DoubleDouble) -> DoubleDouble:
     for i in range(0, len(flat), at_a_time):
         block, of_k = flat[i : i + at_a_time].T[:, :, None], b[:, None, :]
         product, rest = two_product(block.high, of_k.high)
-        blocks.append(tree(product, rest + (block.high * of_k.low + block.low * of_k.high)))
-    return blocks[0].joined(np.concatenate, blocks, 0).reshape(*rows, M)
+        rest += block.high * of_k.low
+        rest += block.low * of_k.high
+        blocks.append(tree(np.array([product, rest])))
+    joined = blocks[0] if len(blocks) == 1 else blocks[0].joined(np.concatenate, blocks, 0)
+    return joined.reshape(*rows, M)
 
 
 TWO_FIFTEENTHS = divide(DoubleDouble(2.0), DoubleDouble(15.0))
@@ -185,19 +198,20 @@ def small_tanh(r: DoubleDouble) -> DoubleDouble:
 
 def sum_of_tanh(a: DoubleDouble, b: DoubleDouble) -> DoubleDouble:
     """Compute tanh(x + y) of a = tanh(x) and b = tanh(y)."""
-    return divide(add(a, b), add(DoubleDouble(1.0), multiply(a, b)))
+    return divide(add(a, b), add(DoubleDouble(np.ones(a.shape)), multiply(a, b)))
 
 
 def tanh(a: DoubleDouble) -> DoubleDouble:
     """Compute tanh, from that of the nearest point of the grid and that of the rest."""
-    sign = np.where(a.high < 0, -1.0, 1.0)
-    x = DoubleDouble(sign * a.high, sign * a.low)
+    sign = np.copysign(1.0, a.high)
+    x = DoubleDouble.of(sign * a.parts)
     beyond = ~(x.high < 40)  # NaN too, which stays one
     nearest = np.where(beyond, 0.0, np.rint(x.high / GRID)).astype(np.intp)
     rest = add(x, DoubleDouble(nearest * -GRID))
-    y = sum_of_tanh(table()[nearest], small_tanh(rest))
-    high = np.where(beyond, np.tanh(x.high), y.high)
-    return DoubleDouble(sign * high, sign * np.where(beyond, 0.0, y.low))
+    y = sum_of_tanh(table()[nearest], small_tanh(rest)).parts
+    if beyond.any():
+        y = np.where(beyond, [np.tanh(x.high), np.zeros(x.shape)], y)
+    return DoubleDouble.of(sign * y)
 
 
 def above(a: DoubleDouble, b: DoubleDouble) -> NDArray[np.bool_]:

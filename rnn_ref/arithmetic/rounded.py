@@ -22,7 +22,11 @@ class RoundedArray(NumberArray):
 
     def __init__(self, numbers: Any, dtype_name: str) -> None:
         self.dtype_name = dtype_name
-        self.parts = rounded(np.asarray(numbers, np.float64), dtype_name)[None]
+        numbers = np.asarray(numbers)
+        is_rounded = dtype_name == numbers.dtype.name
+        self.parts = (
+            numbers if is_rounded else rounded(numbers.astype(np.float64), dtype_name)
+        )[None]
         self.terms: Floats | None = None
 
     def of(self, numbers: Any) -> Self:
@@ -36,8 +40,8 @@ class RoundedArray(NumberArray):
         return numbers
 
     def remade(self, parts: Floats) -> Self:
-        made = copy(self)
-        made.parts, made.terms = parts, None
+        made = type(self).__new__(type(self))
+        made.dtype_name, made.parts, made.terms = self.dtype_name, parts, None
         return made
 
     def like(self, x: Any) -> Self:
@@ -47,12 +51,13 @@ class RoundedArray(NumberArray):
         return np.asarray(self.numbers, dtype)
 
     def product(self, other: Self) -> Self:
-        """Multiply matrices, added up in the precision of sums."""
+        """Multiply matrices (..., K) and (K, M), added up in the precision of sums."""
         r = ROUNDING[self.dtype_name]
         accumulate: Any = np.float32 if r.ua < r.u else self.dtype
         a, b = self.numbers.astype(accumulate), other.numbers.astype(accumulate)
-        terms = a[..., :, None, :] * b.T
-        made = self.of(self.add_up(terms))
+        of_k = b.reshape(len(b), *[1] * (a.ndim - 1), -1)
+        terms = np.multiply(np.moveaxis(a, -1, 0)[..., None], of_k, order="C")
+        made = self.of(add_up(terms))
         made.terms = terms if r.ua == r.u else None
         return made
 
@@ -60,12 +65,9 @@ class RoundedArray(NumberArray):
         """Add; a product that has just been made goes on with the sum so far."""
         if other.terms is None:
             return self.of(self.numbers + other.numbers)
-        so_far = np.broadcast_to(self.numbers, other.shape)[..., None]
-        return self.of(self.add_up(np.concatenate([so_far, other.terms], axis=-1)))
-
-    def add_up(self, terms: Floats) -> Floats:
-        """Sum along the last axis, from the first term to the last."""
-        return np.asarray(terms.cumsum(axis=-1)[..., -1])
+        terms = other.terms.copy()
+        terms[0] += self.numbers
+        return self.of(add_up(terms))
 
     def sum(self, axis: int) -> Self:  # noqa: ARG002 - it is 0
         """Sum along the first axis, as a product with ones."""
@@ -76,6 +78,17 @@ class RoundedArray(NumberArray):
     def stored(self) -> Self:
         """Itself: its sums are rounded as they are made."""
         return self
+
+
+def add_up(terms: Floats) -> Floats:
+    """Sum along the first axis, from the first term to the last.
+
+    np.add.reduce does so, except where the terms of one sum lie side by side: there it adds in
+    pairs (numpy.sum, "Notes").
+    """
+    if terms[0].size == 1:
+        return np.asarray(terms.cumsum(axis=0)[-1])
+    return np.asarray(np.add.reduce(terms, axis=0))
 
 
 RoundedArray.rules = {
