@@ -7,13 +7,13 @@ imports neither torch nor Hypothesis until a property is collected.
 from __future__ import annotations
 
 import argparse
-import gc
 import secrets
 from collections.abc import Callable, Generator
 from typing import Any
 
 import pytest
 
+from rnn_ref.process.environment import importing_torch
 from rnn_ref.running.options import OPTIONS
 from rnn_ref.running.reporting import Reporting
 from rnn_ref.running.session import (
@@ -59,20 +59,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
-    """Import torch without garbage collections, and spare its modules in later ones.
+    """Collect the properties, which import torch, in less time.
 
-    They are half a million objects: to visit them again and again takes a quarter of the import.
     In a run that `rnn-ref verify` or pytest-xdist started; another's is left as it is.
     """
     if session.config.option.rnn_folder is None:
         return (yield)
-    gc.disable()
-    try:
+    with importing_torch():
         return (yield)
-    finally:
-        gc.freeze()
-        gc.set_threshold(50_000)  # else the youngest are visited a hundred times an example
-        gc.enable()
 
 
 @pytest.hookimpl(trylast=True)

@@ -14,9 +14,10 @@ import torch
 
 from rnn_ref.cases.case import Case
 from rnn_ref.cases.corpus import read_corpus
+from rnn_ref.judging.oracle import Oracle
 from rnn_ref.judging.subject import Subject
 from rnn_ref.recording.compare import ALPHA, STATISTICS, Regression, compare_records, sign
-from rnn_ref.recording.measure import measure
+from rnn_ref.recording.measure import measure, oracles_of
 from rnn_ref.recording.record import Record, UnusableFile
 from rnn_ref.recording.table import comparison_lines
 from tests.subjects.correct import CORRECT, Float64Throughout
@@ -44,7 +45,13 @@ def cases(dtype: str) -> list[Case]:
 def recorded(factory: Any, dtype: str, chosen: Sequence[Case] | None = None) -> Record:
     """A record of a subject on those cases, or on others."""
     subject, chosen = Subject("tests:subject", factory), chosen or cases(dtype)
-    return Record(HEADER, {str(case): measure(subject, case.problem()) for case in chosen})
+    return Record(HEADER, {str(case): measure(subject, oracles(case)) for case in chosen})
+
+
+@cache
+def oracles(case: Case) -> dict[str, Oracle]:
+    """The oracles of a case, which keep what all subjects are compared with."""
+    return oracles_of(case.problem())
 
 
 @cache

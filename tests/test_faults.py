@@ -22,7 +22,7 @@ JUDGED = [name for name, declared in PROPERTIES.items() if not declared.baseline
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_a_planted_fault_is_found_by_the_property_named(fault: Fault) -> None:
     """The property fails in the default profile, and its failure says where and how to replay."""
-    failure = failure_of(fault.plant(), fault.found_by)
+    failure = failure_of(fault.plant(), fault.found_by, shrinks=False)
     assert failure is not None
     assert failure.kind in (Kind.NUMBERS, Kind.FACT, Kind.EXCEPTION), str(failure)
     assert failure.property == f"test_{fault.found_by}"

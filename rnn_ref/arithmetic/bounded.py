@@ -210,9 +210,7 @@ def charge_of_sum(k: int, r: Rounding) -> Charge:
     """Compute the charge for a sum of k terms."""
     stores = 3 * r.u if r.ua < r.u else 0.0  # of two partial sums, then of their sum
     roundings = gamma(k, r.ua) + stores
-    return Charge(
-        roundings, roundings + gamma(k, CHECK), k * r.underflow, 1 + gamma(k + 8, CHECK)
-    )
+    return Charge(roundings, roundings + gamma(k, CHECK), k * r.underflow, 1 + gamma(k + 8, CHECK))
 
 
 def aligned(a: Float64s, b: Float64s) -> tuple[Float64s, Float64s]:

@@ -8,7 +8,6 @@ up in float32, and each sum of them is rounded to the dtype.
 
 from __future__ import annotations
 
-from copy import copy
 from typing import Any, Self
 
 import numpy as np
@@ -24,9 +23,9 @@ class RoundedArray(NumberArray):
         self.dtype_name = dtype_name
         numbers = np.asarray(numbers)
         is_rounded = dtype_name == numbers.dtype.name
-        self.parts = (
-            numbers if is_rounded else rounded(numbers.astype(np.float64), dtype_name)
-        )[None]
+        self.parts = (numbers if is_rounded else rounded(numbers.astype(np.float64), dtype_name))[
+            None
+        ]
         self.terms: Floats | None = None
 
     def of(self, numbers: Any) -> Self:
@@ -41,7 +40,7 @@ class RoundedArray(NumberArray):
 
     def remade(self, parts: Floats) -> Self:
         made = type(self).__new__(type(self))
-        made.dtype_name, made.parts, made.terms = self.dtype_name, parts, None
+        made.__dict__.update(self.__dict__, parts=parts, terms=None)
         return made
 
     def like(self, x: Any) -> Self:
@@ -57,7 +56,7 @@ class RoundedArray(NumberArray):
         a, b = self.numbers.astype(accumulate), other.numbers.astype(accumulate)
         of_k = b.reshape(len(b), *[1] * (a.ndim - 1), -1)
         terms = np.multiply(np.moveaxis(a, -1, 0)[..., None], of_k, order="C")
-        made = self.of(add_up(terms))
+        made = self.of(self.add_up(terms))
         made.terms = terms if r.ua == r.u else None
         return made
 
@@ -67,7 +66,17 @@ class RoundedArray(NumberArray):
             return self.of(self.numbers + other.numbers)
         terms = other.terms.copy()
         terms[0] += self.numbers
-        return self.of(add_up(terms))
+        return self.of(self.add_up(terms))
+
+    def add_up(self, terms: Floats) -> Floats:
+        """Sum along the first axis, from the first term to the last.
+
+        np.add.reduce does so, except where the terms of one sum lie side by side: there it adds
+        in pairs (numpy.sum, "Notes").
+        """
+        if terms[0].size == 1:
+            return np.asarray(terms.cumsum(axis=0)[-1])
+        return np.asarray(np.add.reduce(terms, axis=0))
 
     def sum(self, axis: int) -> Self:  # noqa: ARG002 - it is 0
         """Sum along the first axis, as a product with ones."""
@@ -78,17 +87,6 @@ class RoundedArray(NumberArray):
     def stored(self) -> Self:
         """Itself: its sums are rounded as they are made."""
         return self
-
-
-def add_up(terms: Floats) -> Floats:
-    """Sum along the first axis, from the first term to the last.
-
-    np.add.reduce does so, except where the terms of one sum lie side by side: there it adds in
-    pairs (numpy.sum, "Notes").
-    """
-    if terms[0].size == 1:
-        return np.asarray(terms.cumsum(axis=0)[-1])
-    return np.asarray(np.add.reduce(terms, axis=0))
 
 
 RoundedArray.rules = {

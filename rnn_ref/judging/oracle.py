@@ -173,6 +173,11 @@ class Oracle:
             by_name["h_0"] = dh_0
         return {name: gradient.stored for name, gradient in by_name.items()}
 
+    @cached_property
+    def gradients_end_to_end(self) -> dict[str, Any]:
+        """The gradients by name, through `self.states`."""
+        return self.gradients()
+
     def for_sums_over_time(self, a: Array) -> Array:
         """Keep the numbers, but let their sums round as sums of gradients may.
 

@@ -77,7 +77,8 @@ class Judge:
     """How the properties of one run are judged: the subject, and what is drawn for it.
 
     `omitted` and `groups` choose properties by name and by group (empty: all);
-    `around` is entered for each case, and puts back what a case may change.
+    `around` is entered for each case, and puts back what a case may change. Without
+    `shrinks`, the first case that fails is the one reported.
     """
 
     subject: Subject
@@ -90,6 +91,7 @@ class Judge:
     groups: frozenset[str] = frozenset()
     omitted: frozenset[str] = frozenset()
     around: Callable[[], AbstractContextManager[Any]] = nullcontext
+    shrinks: bool = True
 
     def judge(self, declared: Property, structure: str = "") -> Outcome:
         """Judge a property on drawn cases of a structure, or on `self.case` if there is one."""
@@ -237,11 +239,12 @@ def stale(deviation: Deviation, declared: Property, case: Case, replay: str) -> 
     return Failure(Kind.STALE, declared.name, str(case), replay, how=how)
 
 
-def search_settings(most: int) -> hypothesis.settings:
+def search_settings(most: int, *, shrinks: bool) -> hypothesis.settings:
     """Return the settings of a search of at most so many examples, which keeps no database."""
+    phases = [Phase.generate, Phase.target]
     return hypothesis.settings(
         max_examples=most,
-        phases=[Phase.generate, Phase.target, Phase.shrink],
+        phases=[*phases, Phase.shrink] if shrinks else phases,
         deadline=None,
         database=None,
         derandomize=False,
@@ -264,10 +267,11 @@ def draw(
     def is_unknown(case: Case) -> bool:
         return not any(deviation.covers(case) for deviation in known)
 
+    most = min(examples_of(declared.name, judge.examples), declared.at_most)
     failures: list[Failure] = []
 
     @hypothesis.seed(judge.seed ^ zlib.crc32(declared.name.encode()))
-    @search_settings(min(examples_of(declared.name, judge.examples), declared.at_most))
+    @search_settings(most, shrinks=judge.shrinks)
     @hypothesis.given(cases(**domain).filter(is_unknown))
     def holds(case: Case) -> None:
         try:

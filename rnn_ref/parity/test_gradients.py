@@ -25,6 +25,7 @@ holds_for = in_group("gradients")
 
 GRADIENTS = ("gradients",)
 
+
 def twice(gradients: Mapping[str, Bounded]) -> dict[str, Bounded]:
     """Expect each gradient twice, added up."""
     return {name: (gradient + gradient).stored for name, gradient in gradients.items()}
@@ -164,9 +165,7 @@ def take_a_step(module: torch.nn.Module, problem: Problem) -> None:
         for name, parameter in module.named_parameters():
             parameter.zero_()
             target = to_tensor(problem.parameters[name], problem.dtype)
-            parameter.grad = -target.to(parameter.device)
-        for parameter in module.parameters():
-            parameter.add_(parameter.grad, alpha=-1.0)
+            parameter.add_(-target.to(parameter.device), alpha=-1.0)
 
 
 def set_new_parameters(module: torch.nn.Module, problem: Problem) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
 import platform
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,22 @@ def set_threads() -> None:
     """Give this process THREADS, unless the caller's environment says otherwise."""
     for name, value in THREADS.items():
         os.environ.setdefault(name, value)
+
+
+@contextmanager
+def importing_torch() -> Iterator[None]:
+    """Import torch without garbage collections, and spare its modules in later ones.
+
+    They are half a million objects: to visit them again and again takes a quarter of the import.
+    For a process of our own; another's collections are left as they are.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.set_threshold(50_000)  # else the youngest are visited a hundred times an example
+        gc.enable()
 
 
 def environment(device: str) -> dict[str, Any]:

@@ -109,7 +109,7 @@ def expected(measured: str, oracle: Oracle, observed: Observed) -> Arrays:
     """Return an oracle's results: from a subject's own states, or from the input alone."""
     differentiated = bool(observed.run.gradients)
     if measured == "end_to_end":
-        gradients = oracle.gradients() if differentiated else {}
+        gradients = oracle.gradients_end_to_end if differentiated else {}
         return by_quantity([oracle.output], oracle.h_n, gradients)
     states = oracle.returned_or_bounded(observed.visible)
     stepped = oracle.steps(states)
@@ -220,16 +220,26 @@ def digest(arrays: Sequence[Floats]) -> str:
     return sha.hexdigest()[:16]
 
 
-def measure(subject: Subject, problem: Problem, *, gradients: bool = True) -> dict[str, Any]:
-    """Measure each of a subject's results: a digest of its bits, its errors by quantity."""
-    run = subject.run(problem, gradients=gradients)
-    observed = Observed(run, visible_states(subject, problem, run))
-    oracles = {
+def oracles_of(problem: Problem) -> dict[str, Oracle]:
+    """Make the oracles that a subject's results are compared with, by what they tell."""
+    return {
         "true": Exact(problem),
         "float64": Float64(problem),
         "plain": PlainProgram(problem),
         "bound": Oracle(problem),
     }
+
+
+def measure(
+    subject: Subject, oracles: Mapping[str, Oracle], *, gradients: bool = True
+) -> dict[str, Any]:
+    """Measure each of a subject's results: a digest of its bits, its errors by quantity.
+
+    The oracles are those of one problem, made by `oracles_of`. They keep what no subject changes.
+    """
+    problem = oracles["bound"].problem
+    run = subject.run(problem, gradients=gradients)
+    observed = Observed(run, visible_states(subject, problem, run))
     whole = results("end_to_end", observed)
     entry: dict[str, Any] = {"bits": {name: digest(arrays) for name, arrays in whole.items()}}
     with np.errstate(all="ignore"):
@@ -250,7 +260,8 @@ def measure(subject: Subject, problem: Problem, *, gradients: bool = True) -> di
 def measure_case(subject: Subject, case: Case, without: Iterable[str] = ()) -> dict[str, Any]:
     """Measure a subject on a case; return its fault, as one sentence, if there is one."""
     try:
-        return measure(subject, subject.problem(case), gradients="gradients" not in without)
+        oracles = oracles_of(subject.problem(case))
+        return measure(subject, oracles, gradients="gradients" not in without)
     except SubjectFault as fault:
         return {"fault": str(fault)}
     except Exception as error:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from rnn_ref.cases.case import Case
 from rnn_ref.judging.failures import what_is_wrong
-from rnn_ref.process.environment import set_threads
+from rnn_ref.process.environment import importing_torch, set_threads
 from rnn_ref.process.guard import Guard, death, limited_memory
 from rnn_ref.running.workers import PATIENCE, cost, failure_of
 
@@ -52,10 +52,10 @@ def begin(folder: Path, process: str, name: str, device: str, timeout: float) ->
 @cache
 def loaded() -> tuple[Subject, Guard]:
     """Load the subject, and what watches it; raise CannotLoad if it can't be loaded."""
-    from rnn_ref.judging.loading import load
-
     guard = Guard(Here.folder, Here.process, Here.timeout)
-    with guard.inside("loading", {}):
+    with guard.inside("loading", {}), importing_torch():
+        from rnn_ref.judging.loading import load
+
         return load(Here.name, Here.device, watch=guard), guard
 
 

@@ -24,7 +24,7 @@ from rnn_ref.cases.case import Case
 from rnn_ref.cases.corpus import read_corpus
 from rnn_ref.judging.subject import Subject
 from rnn_ref.recording.compare import compare_records
-from rnn_ref.recording.measure import measure
+from rnn_ref.recording.measure import measure, oracles_of
 from rnn_ref.recording.record import Record
 from tests.subjects.correct import Loop
 
@@ -42,7 +42,9 @@ def record(factory: Any, cases: Sequence[Case]) -> Record:
     """A record of a subject on some cases."""
     subject = Subject("tests:subject", factory)
     header = {"corpus": {"version": 1, "sha256": ""}}
-    return Record(header, {str(case): measure(subject, case.problem()) for case in cases})
+    return Record(
+        header, {str(case): measure(subject, oracles_of(case.problem())) for case in cases}
+    )
 
 
 def alarms(tries: int) -> None:

@@ -80,7 +80,7 @@ class Ordered(RoundedArray):
         return self.of(sums.reshape(*self.shape[:-1], other.shape[1]))
 
     def add_up(self, terms: np.ndarray) -> np.ndarray:
-        return ORDERS[self.order](terms)
+        return ORDERS[self.order](np.moveaxis(terms, 0, -1))
 
 
 def ordered(array: np.ndarray, order: str, dtype_name: str) -> Ordered:
