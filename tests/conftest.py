@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from functools import partial
 from pathlib import Path
@@ -9,6 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.commands import Here, call_here, run_here
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # the processors are busy already
+    os.environ["PYTEST_XDIST_AUTO_NUM_WORKERS"] = "1"
 
 
 @pytest.fixture
