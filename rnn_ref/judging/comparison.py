@@ -19,6 +19,7 @@ import numpy as np
 from rnn_ref.arithmetic.bounded import Bounded, range_of_tanh
 from rnn_ref.arithmetic.dtypes import Floats, Rounding
 from rnn_ref.cases.problem import Problem
+from rnn_ref.judging.pattern import Pattern, pattern
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,8 @@ class Comparison:
     """The verdict on one array: how many elements it has, are open, are over their bound.
 
     `ratio` is the largest of the elements that are not open; `worst` is that element
-    if it is over its bound, else None. `note` says what was tried.
+    if it is over its bound, else None. `note` says what was tried. `first` is the first wrong
+    element in the order of computation, and `pattern` what the wrong ones have in common.
     """
 
     name: str
@@ -54,6 +56,8 @@ class Comparison:
     ratio: float = 0.0
     worst: Element | None = None
     note: str = ""
+    first: Element | None = None
+    pattern: Pattern | None = None
 
 
 def compare(
@@ -77,20 +81,18 @@ def compare(
     if not got.size:
         return Comparison(name, 0)
     at = tuple(map(int, np.unravel_index(int(np.argmax(ratio)), got.shape)))
-    worst = None
-    if over.any():
-        worst = Element(
-            axes=tuple(axes),
-            index=at,
-            got=float(got[at]),
-            expected=float(value[at]),
-            error=float(error[at]),
-            bound=float(bound[at]),
-            ratio=float(ratio[at]),
-            digits=expected.rounding.digits,
-        )
+    counts = int(undecided.sum()), int(over.sum())
+    if not counts[1]:
+        return Comparison(name, got.size, *counts, float(ratio[at]))
+
+    def element(index: tuple[int, ...]) -> Element:
+        g, v, e, b, r = (float(a[index]) for a in (got, value, error, bound, ratio))
+        return Element(tuple(axes), index, g, v, e, b, r, expected.rounding.digits)
+
+    found = pattern(axes, over, ratio)
+    first = element(found.first)
     return Comparison(
-        name, got.size, int(undecided.sum()), int(over.sum()), float(ratio[at]), worst
+        name, got.size, *counts, float(ratio[at]), element(at), first=first, pattern=found
     )
 
 

@@ -1,0 +1,85 @@
+"""What the wrong elements of one array have in common, and which of them is the first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+DECADES = (10, 100, 1000)
+"""Where the histogram of error / bound changes its bin."""
+
+GRID = 64
+"""The most steps, and units, of which the ratios are kept for a picture."""
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """Where an array is wrong.
+
+    `first` is the index of the first wrong element in the order of computation. `along` says
+    what the wrong elements have in common along each axis on which not all are wrong. `spread`
+    counts them by error / bound: up to 10, 100, 1,000 and beyond. `grid` has the worst ratio
+    of each step and unit (or of the array's first and last axis); None where it is large.
+    """
+
+    first: tuple[int, ...]
+    along: tuple[str, ...]
+    spread: tuple[int, ...]
+    grid: list[list[float]] | None
+
+
+def pattern(axes: Sequence[str], over: NDArray[np.bool_], ratio: NDArray[np.float64]) -> Pattern:
+    """Describe where `over` holds; `ratio` is error / bound, of the same shape."""
+    along = []
+    for k, axis in enumerate(axes):
+        wrong = np.asarray(over.any(axis=tuple(i for i in range(over.ndim) if i != k)))
+        if words := common(axis, wrong):
+            along.append(words)
+    bins = np.digitize(ratio[over], DECADES)
+    spread = tuple(int(n) for n in np.bincount(bins, minlength=len(DECADES) + 1))
+    return Pattern(first_of(axes, over), tuple(along), spread, grid(axes, ratio))
+
+
+def first_of(axes: Sequence[str], over: NDArray[np.bool_]) -> tuple[int, ...]:
+    """Find the first wrong element as a network computes: the reverse direction ends at step 0."""
+    places = np.argwhere(over)
+    if "step" not in axes or "direction" not in axes:
+        return tuple(map(int, places[0]))
+    t, d = axes.index("step"), axes.index("direction")
+    reverse = places[:, d] == 1
+    order = np.where(reverse, over.shape[t] - 1 - places[:, t], places[:, t])
+    return tuple(map(int, places[np.argmin(order)]))
+
+
+def common(axis: str, wrong: NDArray[np.bool_]) -> str:
+    """Say what the wrong indices of an axis have in common; nothing where all are wrong."""
+    size, at = len(wrong), np.flatnonzero(wrong)
+    if len(at) == size:
+        return ""
+    first, last = int(at[0]), int(at[-1])
+    if axis == "direction":
+        return f"{axis} {('forward', 'reverse')[first]} only"
+    if len(at) == 1:
+        where = "last " if first == size - 1 else ""
+        return f"the {where}{axis} only ({first} of {size})"
+    if last - first + 1 == len(at):
+        if last == size - 1:
+            return f"{axis}s from {first} on, of {size}"
+        return f"{axis}s {first} to {last} of {size}"
+    every = np.unique(np.diff(at))
+    if len(every) == 1 and len(at) > 2:
+        return f"one {axis} in {every[0]} from {first} on, of {size}"
+    return f"{len(at)} of {size} {axis}s"
+
+
+def grid(axes: Sequence[str], ratio: NDArray[np.float64]) -> list[list[float]] | None:
+    """Keep the worst ratio of each step and unit, or None where there are too many."""
+    rows = axes.index("step") if "step" in axes else 0
+    others = tuple(i for i in range(ratio.ndim) if i not in (rows, ratio.ndim - 1))
+    worst = np.atleast_2d(ratio.max(axis=others) if others else ratio)
+    if max(worst.shape) > GRID:
+        return None
+    return [[float(f"{r:.3g}") for r in row] for row in worst]
