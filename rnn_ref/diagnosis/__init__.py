@@ -1,0 +1,1 @@
+"""From failures to causes: what a subject lacks, which fields matter, what the fault is."""
