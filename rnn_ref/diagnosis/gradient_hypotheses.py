@@ -1,0 +1,453 @@
+"""What may be wrong with gradients whose results are right: changes of the backward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from rnn_ref.arithmetic.bounded import Bounded
+from rnn_ref.arithmetic.dtypes import ROUNDING, Rounding
+from rnn_ref.cases.problem import Problem
+from rnn_ref.diagnosis.changes import (
+    BackwardChange,
+    ChangedBackward,
+    Differential,
+    Hypothesis,
+    Run,
+    error_of,
+    replaced,
+    stored,
+    value_of,
+)
+from rnn_ref.diagnosis.hypotheses import clipped
+from rnn_ref.diagnosis.order_hypotheses import scaled, transposed
+from rnn_ref.diagnosis.places import KINDS, Where, everywhere, parts, with_others
+from rnn_ref.diagnosis.precision_hypotheses import coarser
+from rnn_ref.judging.oracle import Oracle
+from rnn_ref.reference import Array, Weights
+
+FACTORS = {
+    "zero": 0.0, "doubled": 2.0, "halved": 0.5, "negated": -1.0,
+}  # fmt: skip
+"""What may have become of a gradient, by a word."""
+
+
+def wide_gradients(p: Problem) -> list[Hypothesis]:
+    """List what may be wrong with the backward pass of the whole network."""
+    whole = everywhere(p.L, p.D)
+    return [
+        *by_name(p, whole),
+        *local(p, whole),
+        *about_arguments(p),
+        *about_upstream(p),
+        *about_flow(p),
+    ]
+
+
+def local_gradients(p: Problem) -> list[Hypothesis]:
+    """List what may be wrong with the backward pass of a part of the network."""
+    return [
+        h._replace(reach=with_others(where, p.L, p.D, above=False))
+        for where in parts(p.L, p.D)
+        for h in (*by_name(p, where), *local(p, where))
+    ]
+
+
+def changed(sentence: str, change: BackwardChange) -> Hypothesis:
+    """Make a hypothesis of a change."""
+    return Hypothesis(sentence, lambda oracle: ChangedBackward(oracle, change).gradients())
+
+
+def afterwards(sentence: str, names: list[str], function: Callable[[Any], Any]) -> Hypothesis:
+    """Make a hypothesis of a change of some finished gradients."""
+
+    def expected(oracle: Oracle) -> dict[str, Any]:
+        right = oracle.gradients_end_to_end
+        return right | {name: function(right[name]) for name in names if name in right}
+
+    return Hypothesis(sentence, expected)
+
+
+def factors(p: Problem) -> dict[str, float]:
+    """List the factors by which a gradient may be wrong, each as the end of a sentence."""
+    T, N, H = p.input.shape[0], p.input.shape[1], p.H
+    divided = {
+        "the number of steps": T,
+        "the batch size": N,
+        "hidden_size": H,
+        "steps times batch": T * N,
+    }
+    found = {f"is {word}": c for word, c in FACTORS.items()}
+    for words, k in divided.items():
+        if k > 2:
+            found[f"is divided by {words}"] = 1 / k
+            found[f"is multiplied by {words}"] = float(k)
+    return found
+
+
+def by_name(p: Problem, where: Where) -> Iterator[Hypothesis]:
+    """List what may be wrong with finished gradients of parameters of one kind, or of all."""
+    kinds = KINDS if p.bias else KINDS[:2]
+    groups: list[tuple[str, tuple[str, ...]]]
+    groups = [(f"the gradient of {{{kind}}}", (kind,)) for kind in kinds]
+    groups += [("the gradient of the biases", kinds[2:]), ("the gradient of the parameters", kinds)]
+    for words, group in groups:
+        names = [kind + place.end for place in where.places for kind in group]
+        for end, c in factors(p).items() if names else ():
+            yield afterwards(where.named(f"{words} {end}"), names, partial(scaled, c=c))
+    names = ["weight_hh" + place.end for place in where.places]
+    yield afterwards(where.named("the gradient of {weight_hh} is transposed"), names, lambda g: g.T)
+
+
+def about_arguments(p: Problem) -> Iterator[Hypothesis]:
+    """List what may be wrong with finished gradients of the input, of h_0, or of everything."""
+    all_names = [*p.parameters, *p.arguments]
+    for names, words in ((["input"], "the input"), (["h_0"], "h_0"), (all_names, "everything")):
+        if names[-1] in p.arguments:
+            for end, c in factors(p).items():
+                yield afterwards(f"the gradient of {words} {end}", names, partial(scaled, c=c))
+    yield afterwards(
+        "the gradient of the input is in the reverse order of time", ["input"], lambda g: g[::-1]
+    )
+    yield afterwards(
+        "the rows of the input's gradient are in the reverse order", ["input"], lambda g: g[:, ::-1]
+    )
+    if p.h_0 is not None and p.D == 2:
+        rows = np.arange(p.L * 2).reshape(p.L, 2)[:, ::-1].ravel()
+        yield afterwards("the directions of h_0's gradient are swapped", ["h_0"], lambda g: g[rows])
+    if p.h_0 is not None and p.L > 1:
+        layers = np.arange(p.L * p.D).reshape(p.L, p.D)[::-1].ravel()
+        yield afterwards(
+            "the layers of h_0's gradient are in the reverse order", ["h_0"], lambda g: g[layers]
+        )
+
+
+def about_upstream(p: Problem) -> Iterator[Hypothesis]:
+    """List what may be wrong with how upstream gradients enter."""
+    for word, c in {
+        "ignored": 0.0,
+        "doubled": 2.0,
+        "halved": 0.5,
+        "0.9999 of itself": 0.9999,
+        "0.999 of itself": 0.999,
+    }.items():
+        times = partial(scaled, c=c)
+        if p.grad_h_n is not None:
+            yield changed(f"the gradient of h_n is {word}", BackwardChange(h_n=times))
+        if p.grad_output is not None:
+            yield changed(f"the gradient of output is {word}", BackwardChange(output=times))
+    if p.grad_output is not None:
+        T = p.input.shape[0]
+        last = (np.arange(T) == T - 1).astype(float)[:, None, None]
+        yield changed(
+            "the gradient of output counts at the last step alone",
+            BackwardChange(output=lambda dy: dy * last),
+        )
+        yield changed(
+            "the gradient of output is in the reverse order of time",
+            BackwardChange(output=lambda dy: dy[::-1]),
+        )
+        if p.layout.batch_first:
+            yield changed(
+                "the memory of output's batch_first gradient is read with the steps first",
+                BackwardChange(output=transposed),
+            )
+        for c in (0.9999, 0.999, 1.0001, 1.001, 2.0, 0.5) if p.L > 1 else ():
+            yield changed(
+                f"each layer's gradient from above is scaled by {c:g}",
+                BackwardChange(
+                    differentiates=lambda r, c=c: r._replace(dy=scaled(r.dy, c)).differentiated()  # type: ignore[misc]
+                ),
+            )
+
+
+def about_flow(p: Problem) -> Iterator[Hypothesis]:
+    """List what may be wrong with how gradients flow down from layer to layer."""
+    if p.L > 1:
+        yield changed(
+            "layers below the last have no gradient from above",
+            BackwardChange(sums=lambda dxs, l: sum_of(dxs) if l == 0 else sum_of(dxs) * 0),
+        )
+    if p.D == 2:
+        for d, name in enumerate(("forward", "reverse")):
+            yield changed(
+                f"the {name} direction gives what it reads no gradient",
+                BackwardChange(sums=lambda dxs, l, d=d: dxs[1 - d]),  # type: ignore[misc]
+            )
+            if p.L == 1:
+                continue
+            yield changed(
+                f"the {name} direction gives the input no gradient",
+                BackwardChange(sums=lambda dxs, l, d=d: sum_of(dxs) if l else dxs[1 - d]),  # type: ignore[misc]
+            )
+        yield changed(
+            "the reverse direction's gradient of what it reads is left in its reading order",
+            BackwardChange(sums=lambda dxs, l: dxs[0] + dxs[1][::-1]),
+        )
+
+
+def sum_of(dxs: Any) -> Any:
+    """Add up what the directions give."""
+    return dxs[0] + dxs[1] if len(dxs) == 2 else dxs[0]
+
+
+Differentiate = Callable[[Run], Differential]
+
+
+def local(p: Problem, where: Where) -> Iterator[Hypothesis]:
+    """List what may be wrong with the derivative of some runs."""
+    for sentence, differentiates in (*about_time(p), *about_step(p, where), *about_slope(p)):
+        yield changed(
+            where.named(sentence),
+            BackwardChange(places=where.places, differentiates=differentiates),
+        )
+
+
+def about_time(p: Problem) -> Iterator[tuple[str, Differentiate]]:
+    """List changes of how gradients go back in time."""
+    T = p.input.shape[0]
+    if T < 2:
+        return
+    alone = "the recurrent gradient is cut: every step is differentiated alone"
+    yield alone, partial(truncated, every=1)
+    if p.h_0 is not None:
+        yield f"{alone}, and h_0 has no gradient", cut
+    for k in (2, 4, 8, 16, 32, 64, 128):
+        if k < T:
+            yield f"the recurrent gradient is cut every {k} steps", partial(truncated, every=k)
+            yield f"only the last {k} steps have a gradient", partial(only_last, k=k)
+    yield "only the last step has a gradient", partial(only_last, k=1)
+    for kind, field in FIELDS.items():
+        if p.bias or kind in KINDS[:2]:
+            name = f"the gradient of {{{kind}}}"
+            yield f"{name} is that of the last step alone", partial(of_last, fields=[field])
+            if kind != "weight_hh" or p.h_0 is not None:
+                first = partial(of_first, fields=[field])
+                yield f"{name} is that of the first step alone (overwritten at each)", first
+            if kind != "weight_hh":
+                yield f"{name} leaves the first step out", partial(of_later, fields=[field])
+    first = partial(of_first, fields=list(FIELDS.values()) if p.bias else ["W_ih", "W_hh"])
+    yield "the gradients of all parameters are those of the first step alone", first
+
+
+FIELDS = dict(zip(KINDS, ("W_ih", "W_hh", "b_ih", "b_hh"), strict=True))
+"""The fields of Weights by torch's kinds of parameters."""
+
+
+def truncated(r: Run, every: int) -> Differential:
+    """Differentiate stretches of so many steps alone, counted from the first."""
+    T, nothing = len(r.y), stored(r.dh * 0)
+    stretches = [slice(start, min(start + every, T)) for start in range(0, T, every)]
+    parts = [r.part(s, r.dh if s.stop == T else nothing).differentiated() for s in stretches]
+    return joined_parts(parts)
+
+
+def joined_parts(parts: Sequence[Differential]) -> Differential:
+    """Put the derivatives of stretches of steps together."""
+    total = parts[0][2]
+    for _, _, dw in parts[1:]:
+        total = added(total, dw)
+    return np.concatenate([dx for dx, _, _ in parts]), parts[0][1], total
+
+
+def cut(r: Run) -> Differential:
+    """Differentiate every step alone, and give h_0 no gradient."""
+    dx, dh, dw = truncated(r, 1)
+    return dx, stored(dh * 0), dw
+
+
+def added(a: Weights, b: Weights) -> Weights:
+    """Add up the gradients of weights."""
+    return Weights(*(None if x is None else x + y for x, y in zip(a, b, strict=True)))
+
+
+def split(r: Run, at: int) -> tuple[Differential, Differential]:
+    """Differentiate the first steps and the later ones, one after the other."""
+    late = r.part(slice(at, None), r.dh).differentiated()
+    return r.part(slice(0, at), stored(late[1])).differentiated(), late
+
+
+def with_fields(whole: Differential, other: Weights, fields: list[str]) -> Differential:
+    """Replace some gradients of weights."""
+    return whole[0], whole[1], whole[2]._replace(**{name: getattr(other, name) for name in fields})
+
+
+def of_first(r: Run, fields: list[str]) -> Differential:
+    """Take the first step's term alone."""
+    return with_fields(r.differentiated(), split(r, 1)[0][2], fields)
+
+
+def of_later(r: Run, fields: list[str]) -> Differential:
+    """Take the terms of all steps but the first."""
+    return with_fields(r.differentiated(), split(r, 1)[1][2], fields)
+
+
+def of_last(r: Run, fields: list[str]) -> Differential:
+    """Take the last step's term alone."""
+    return with_fields(r.differentiated(), split(r, len(r.y) - 1)[1][2], fields)
+
+
+def only_last(r: Run, k: int) -> Differential:
+    """Go back through the last steps alone."""
+    early, late = split(r, len(r.y) - k)
+    return np.concatenate([stored(early[0] * 0), late[0]]), stored(early[1] * 0), late[2]
+
+
+def about_step(p: Problem, where: Where) -> Iterator[tuple[str, Differentiate]]:
+    """List changes of what one step's derivative reads."""
+    yield "the recurrent gradient goes through {weight_hh} transposed", through_transposed
+    yield "the gradient of {weight_hh} is taken with the state after the step", with_state_after
+    yield "the first step's input has no gradient", first_unread
+    for c in (0.9999, 0.999, 0.99, 1.0001, 1.001, 1.01, *((0.5, 2.0) if p.L > 1 else ())):
+        yield f"each run's gradient from above is scaled by {c:g}", partial(from_above, c=c)
+    if p.h_0 is not None:
+        yield "h_0 is left out of the gradient of {weight_hh}", without_h_0
+    if where.places == everywhere(p.L, p.D).places:
+        for c in (1, 5, 10, 100):
+            yield f"gradients of sums are clipped at {c}", partial(clipped_steps, c=c)
+        return
+    yield "what is read has no gradient", unread
+    if p.h_0 is not None:
+        yield "h_0 has no gradient", unstarted
+
+
+def clipped_steps(r: Run, c: float) -> Differential:
+    """Clip the gradient of what the nonlinearity is applied to, step by step.
+
+    With the identity for W_ih it is what a step's input gets; and with a slope of 1 it is
+    what comes from above.
+    """
+    identity = stored(r.w.W_hh * 0) + np.eye(r.y.shape[2])
+    level = r.activation._replace(slope=lambda y: 1 - y * 0)
+    dh, parts = r.dh, []
+    for t in reversed(range(len(r.y))):
+        one = r.part(slice(t, t + 1), dh)
+        da = one._replace(x=one.y, w=one.w._replace(W_ih=identity)).differentiated()[0]
+        da = clipped(da, low=-c, c=c)
+        parts.append(one._replace(dy=da, dh=stored(dh * 0), activation=level).differentiated())
+        dh = stored(parts[-1][1])
+    return joined_parts(parts[::-1])
+
+
+def from_above(r: Run, c: float) -> Differential:
+    """Scale the gradients that a run's states get."""
+    return r._replace(dy=scaled(r.dy, c), dh=scaled(r.dh, c)).differentiated()
+
+
+def first_unread(r: Run) -> Differential:
+    """Give what the first step reads no gradient."""
+    dx, dh, dw = r.differentiated()
+    return np.concatenate([stored(dx[:1] * 0), stored(dx[1:])]), dh, dw
+
+
+def unread(r: Run) -> Differential:
+    """Give what the run reads no gradient."""
+    dx, dh, dw = r.differentiated()
+    return dx * 0, dh, dw
+
+
+def unstarted(r: Run) -> Differential:
+    """Give the state that the run starts from no gradient."""
+    dx, dh, dw = r.differentiated()
+    return dx, dh * 0, dw
+
+
+def through_transposed(r: Run) -> Differential:
+    """Go back in time through W_hh in place of its transpose."""
+    return r._replace(w=r.w._replace(W_hh=r.w.W_hh.T)).differentiated()
+
+
+def with_state_after(r: Run) -> Differential:
+    """Take each step's own state for the one before it, in W_hh's gradient alone."""
+    as_input = r._replace(x=r.y, w=r.w._replace(W_ih=r.w.W_hh)).differentiated()[2].W_ih
+    dx, dh, dw = r.differentiated()
+    return dx, dh, dw._replace(W_hh=as_input)
+
+
+def without_h_0(r: Run) -> Differential:
+    """Count h_0 as zero in W_hh's gradient."""
+    return r._replace(h_0=stored(r.h_0 * 0)).differentiated()
+
+
+def about_slope(p: Problem) -> Iterator[tuple[str, Differentiate]]:
+    """List changes of the nonlinearity's slope, as functions of its result."""
+    slopes: dict[str, Callable[[Array], Array]] = {
+        f"the slope of {p.nonlinearity} is taken as 1": lambda y: 1 - y * 0,
+    }
+    if p.nonlinearity == "tanh":
+        slopes |= {
+            "tanh's slope is 1 - y in place of 1 - y^2": lambda y: 1 - y,
+            "tanh's slope is 1 + y^2 in place of 1 - y^2": lambda y: 1 + y * y,
+            "tanh's slope is 1 - tanh(y)^2: that of a second tanh": lambda y: (
+                1 - np.tanh(y) * np.tanh(y)
+            ),
+            "tanh's slope is y (1 - y): that of a sigmoid": lambda y: y * (1 - y),
+            "tanh's slope is that of relu": lambda y: y > 0,
+        }
+    else:
+        slopes["relu's slope is that of tanh"] = lambda y: 1 - y * y
+    for sentence, slope in slopes.items():
+        yield sentence, partial(sloped, slope=slope)
+
+
+def sloped(r: Run, slope: Callable[[Array], Array]) -> Differential:
+    """Take another slope."""
+    return r._replace(activation=r.activation._replace(slope=slope)).differentiated()
+
+
+LARGEST_ERROR = 2.0**-15
+"""The largest relative error that is taken for one of tanh's slope."""
+
+
+def precise_gradients(p: Problem) -> list[Hypothesis]:
+    """List losses of precision in the backward pass; of those that fit, the first is meant."""
+    return [*rounded_gradients(p), *inaccurate_slopes(p)]
+
+
+def inaccurate_slopes(p: Problem) -> Iterator[Hypothesis]:
+    """List slopes of tanh that are less accurate than a subject's may be."""
+    error = 16 * p.rounding.u
+    while p.nonlinearity == "tanh" and error <= LARGEST_ERROR:
+        slope = partial(inexact_slope, relative=error)
+        change = BackwardChange(differentiates=partial(sloped, slope=slope))
+        yield changed(f"tanh's slope has a relative error of up to {error:.2g}", change)._replace(
+            widens=True
+        )
+        error *= 2
+
+
+def inexact_slope(y: Array, relative: float) -> Array:
+    """Give tanh's slope a relative error."""
+    slope = 1 - y * y
+    return replaced(slope, value_of(slope), error_of(slope) + relative * np.abs(value_of(slope)))
+
+
+def rounded_gradients(p: Problem) -> Iterator[Hypothesis]:
+    """List roundings of gradients: those that are wrong show it in their digits."""
+    for dtype in reversed(coarser(p)):
+        yield Hypothesis(
+            f"gradients are rounded to {dtype}",
+            lambda oracle, r=ROUNDING[dtype]: rounded_as(oracle, r),  # type: ignore[misc]
+            widens=True,
+            both_signs=True,
+            few_digits=dtype,
+        )
+    if p.dtype == "float64":
+        yield Hypothesis(
+            "gradients have errors of the size of float32's rounding",
+            lambda oracle: rounded_as(oracle, ROUNDING["float32"]),
+            widens=True,
+            both_signs=True,
+        )
+
+
+def rounded_as(oracle: Oracle, coarse: Rounding) -> dict[str, Any]:
+    """Compute the bounds of gradients that are rounded as in a coarser dtype."""
+    own = oracle.rounding
+    rounding = replace(own, u=coarse.u, ua=coarse.u, eta=max(own.eta, coarse.eta))
+    states = [Bounded(y.value, y.error, rounding=rounding) for y in oracle.states]
+    return Oracle(replace(oracle.problem, rounding=rounding)).gradients(states)

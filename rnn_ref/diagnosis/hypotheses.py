@@ -1,0 +1,294 @@
+"""What may be wrong with results: changes of the forward pass, each with its sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+
+from rnn_ref.arithmetic.bounded import Bounded
+from rnn_ref.cases.problem import Problem
+from rnn_ref.diagnosis.changes import (
+    Change,
+    Hypothesis,
+    Place,
+    Steps,
+    changed,
+    error_of,
+    replaced,
+    stored,
+    unit_of,
+    value_of,
+)
+from rnn_ref.diagnosis.input_hypotheses import about_h_0, about_input
+from rnn_ref.diagnosis.order_hypotheses import about_h_n, about_order, about_output
+from rnn_ref.diagnosis.places import KINDS, Where, everywhere, parts, with_others
+from rnn_ref.reference import (
+    ACTIVATIONS,
+    Activation,
+    Array,
+    Weights,
+    run,
+)
+
+
+def wide_hypotheses(p: Problem) -> list[Hypothesis]:
+    """List what may be wrong of the whole network."""
+    whole = everywhere(p.L, p.D)
+    return [
+        *local(p, whole),
+        *about_input(p),
+        *about_h_0(p),
+        *about_order(p),
+        *about_h_n(p),
+        *about_output(p),
+    ]
+
+
+def local_hypotheses(p: Problem) -> list[Hypothesis]:
+    """List what may be wrong of a part of the network."""
+    return [
+        h._replace(reach=with_others(where, p.L, p.D, above=True))
+        for where in parts(p.L, p.D)
+        for h in local(p, where)
+    ]
+
+
+def local(p: Problem, where: Where) -> Iterator[Hypothesis]:
+    """List what may be wrong somewhere: with the weights, the nonlinearity or the steps."""
+    for sentence, function in about_weights(p, where):
+        yield changed(where.named(sentence), Change(places=where.places, weights=function))
+    for i, (sentence, activation) in enumerate(about_activation(p)):
+        change = Change(places=where.places, activation=activation)
+        yield changed(where.named(sentence), change)
+        if p.input.shape[0] > 1 and i < 2:  # another nonlinearity, or none
+            change = Change(places=where.places, activation=activation, steps=Steps.FIRST)
+            yield changed(where.named(f"{sentence} at the first step"), change)
+    for sentence, runs in about_time(p):
+        yield changed(where.named(sentence), Change(places=where.places, runs=runs))
+    for sentence, change in biases_at_steps(p, where):
+        yield changed(where.named(sentence), change)
+    yield from borrowed(p, where)
+
+
+# Weights.
+
+
+def about_weights(p: Problem, where: Where) -> Iterator[tuple[str, Callable[[Weights], Weights]]]:
+    """List changes of one direction's weights."""
+    H, I = p.H, p.input.shape[2]
+    yield "the state is never read ({weight_hh} counts as 0)", lambda w: w._replace(W_hh=w.W_hh * 0)
+    yield "{weight_hh} is used transposed", lambda w: w._replace(W_hh=w.W_hh.T)
+    above = all(place.l > 0 for place in where.places)
+    if (not above and H == I and p.L == 1) or (above and p.D == 1):
+        yield "{weight_ih} is used transposed", lambda w: w._replace(W_ih=w.W_ih.T)
+    if p.bias:
+        yield "{bias_ih} is never added", partial(weighed, b_ih=0)
+        yield "{bias_hh} is never added", partial(weighed, b_hh=0)
+        yield "no bias is added", partial(weighed, b_ih=0, b_hh=0)
+        yield "{bias_ih} is added twice, {bias_hh} never", lambda w: w._replace(b_hh=w.b_ih)
+        yield "{bias_hh} is added twice, {bias_ih} never", lambda w: w._replace(b_ih=w.b_hh)
+        yield "{bias_ih} is added twice", partial(weighed, b_ih=2)
+        yield "{bias_hh} is added twice", partial(weighed, b_hh=2)
+    for k in (4, 8, 16, 32, 64):
+        if k < I and not above:
+            yield (
+                f"features of the input from {k} on are not read",
+                partial(cut_inputs, k=k, fan=I),
+            )
+
+
+def weighed(w: Weights, **factors: int) -> Weights:
+    """Multiply biases by numbers, which is exact."""
+    return w._replace(**{field: getattr(w, field) * c for field, c in factors.items()})
+
+
+def cut_inputs(w: Weights, k: int, fan: int) -> Weights:
+    """Count the weights of inputs from k on as 0, where a layer has so many inputs."""
+    if w.W_ih.shape[1] != fan:
+        return w
+    kept = np.arange(fan) < k
+    return w._replace(W_ih=w.W_ih * kept.astype(float))
+
+
+def biases_at_steps(p: Problem, where: Where) -> Iterator[tuple[str, Change]]:
+    """List changes of the biases in the first step alone, or in all but it."""
+    if not p.bias or p.input.shape[0] == 1:
+        return
+    for name, never in (
+        ("{bias_ih}", partial(weighed, b_ih=0)),
+        ("{bias_hh}", partial(weighed, b_hh=0)),
+    ):
+        yield (
+            f"{name} is added from the second step on",
+            Change(places=where.places, weights=never, steps=Steps.FIRST),
+        )
+        yield (
+            f"{name} is added at the first step alone",
+            Change(places=where.places, weights=never, steps=Steps.LATER),
+        )
+
+
+def borrowed(p: Problem, where: Where) -> Iterator[Hypothesis]:
+    """List the parameters that may be taken from another direction, or another layer."""
+    sources: list[tuple[str, Callable[[Place], Place]]] = []
+    if p.D == 2 and all(place.d for place in where.places):
+        sources.append(("the forward direction", lambda place: Place(place.l, 0)))
+    if p.D == 2 and not any(place.d for place in where.places):
+        sources.append(("the reverse direction", lambda place: Place(place.l, 1)))
+    if p.D == 2 and where.places == everywhere(p.L, p.D).places:
+        sources.append(("the other direction", lambda place: Place(place.l, 1 - place.d)))
+    if all(place.l > 0 for place in where.places):
+        sources.append(("layer 0", lambda place: Place(0, place.d)))
+        if p.L > 2:
+            sources.append(("the layer below", lambda place: Place(place.l - 1, place.d)))
+    kinds: tuple[str, ...] = KINDS if p.bias else KINDS[:2]
+    groups = [("the weights are", kinds), ("both biases are", kinds[2:])]
+    groups += [(f"{{{kind}}} is", (kind,)) for kind in kinds]
+    for source, place in sources:
+        for words, names in groups:
+            if names:
+                problem = partial(borrow, names=names, where=where, source=place)
+                sentence = where.named(f"{words} {source}'s")
+                yield changed(sentence, Change(problem=problem))
+
+
+def borrow(
+    p: Problem, names: tuple[str, ...], where: Where, source: Callable[[Place], Place]
+) -> Problem:
+    """Take parameters from other places, where their shapes are the same."""
+    parameters = dict(p.parameters)
+    for place in where.places:
+        for name in names:
+            other = p.parameters[name + source(place).end]
+            if other.shape == parameters[name + place.end].shape:
+                parameters[name + place.end] = other
+    return replace(p, parameters=parameters)
+
+
+# The nonlinearity.
+
+
+def about_activation(p: Problem) -> Iterator[tuple[str, Callable[[Activation], Activation]]]:
+    """List changes of the nonlinearity."""
+    other = "relu" if p.nonlinearity == "tanh" else "tanh"
+    values: list[tuple[str, Callable[[Array], Array]]] = [
+        (f"{other} is applied in place of {p.nonlinearity}", ACTIVATIONS[other].value),
+        (f"{p.nonlinearity} is missing", stored),
+    ]
+    if p.nonlinearity == "tanh":
+        values += [
+            ("tanh is applied twice", lambda a: np.tanh(np.tanh(a))),
+            ("a sigmoid is applied in place of tanh", sigmoid),
+            ("tanh is NaN where exp(2a) overflows", partial(overflowing, factor=2, sides=1)),
+            ("tanh is NaN where exp(|a|) overflows", partial(overflowing, factor=1, sides=2)),
+            ("tanh is replaced by its argument, clipped to [-1, 1]", partial(clipped, low=-1, c=1)),
+        ]
+    else:
+        values += [
+            (f"relu is clipped at {c:g}", partial(clipped, low=0, c=c))
+            for c in (1, 6, 10, 20, 50, 100, 1000, 1e4, 65504, 1e5, 1e6)
+        ]
+        values += [
+            (f"relu is leaky: its slope below 0 is {s:g}", partial(leaky, s=s))
+            for s in (1e-3, 1e-2, 0.1, 0.2, 11 / 48)
+        ]
+    for sentence, value in values:
+        yield sentence, lambda own, value=value: own._replace(value=value)  # type: ignore[misc]
+
+
+def sigmoid(a: Array) -> Array:
+    """Compute 1 / (1 + exp(-a)) as (1 + tanh(a/2)) / 2, and leave room for another way."""
+    half = stored(np.tanh(a * 0.5))
+    value = 0.5 + 0.5 * value_of(half)
+    return replaced(half, value, 0.5 * error_of(half) + 8 * unit_of(half) * value)
+
+
+def overflowing(a: Array, factor: int, sides: int) -> Array:
+    """Compute tanh from exponentials, which overflow for large sums of one sign or of both."""
+    largest = a.rounding.largest if isinstance(a, Bounded) else np.inf
+    y, sums = np.tanh(stored(a)), value_of(a)
+    over = factor * (sums if sides == 1 else np.abs(sums)) > np.log(largest)
+    return replaced(y, np.where(over, np.nan, value_of(y)), error_of(y) + 8 * unit_of(y))
+
+
+def clipped(a: Array, low: float, c: float) -> Array:
+    """Bring numbers into [low, c]; what is outside for certain has no error."""
+    value, error = value_of(a), error_of(a)
+    outside = (value - error >= c) | (value + error <= low)
+    return replaced(a, np.clip(value, low, c), np.where(outside, 0.0, error))
+
+
+def leaky(a: Array, s: float) -> Array:
+    """Multiply numbers below 0 by s."""
+    value, error = value_of(a), error_of(a)
+    sloped = np.where(value < 0, s * value, value)
+    rounding = np.where(value - error < 0, 2 * unit_of(a) * np.abs(sloped), 0.0)
+    return replaced(a, sloped, np.where(value + error < 0, s, 1.0) * error + rounding)
+
+
+# Time.
+
+
+Runs = Callable[[Array, Array, Weights, Activation], Array]
+
+
+def about_time(p: Problem) -> Iterator[tuple[str, Runs]]:
+    """List changes of how a direction goes over time."""
+    T = p.input.shape[0]
+    if T < 2:
+        return
+    if p.h_0 is not None:
+        yield "the recurrence is cut: each step starts from h_0", partial(restarted, every=1)
+    yield "each step reads the state two steps before it", interleaved
+    yield "each step reads the input of the step before it", delayed
+    yield "all steps are the last state", lambda *run_of: np.stack([run(*run_of)[-1]] * T)
+    yield "the last step is not computed: it repeats the one before", repeated_last
+    start = "zero" if p.h_0 is None else "h_0"
+    for k in (2, 4, 8, 16, 32, 64, 128, 256):
+        if k < T:
+            yield f"the state is reset to {start} every {k} steps", partial(restarted, every=k)
+            yield f"the state is reset to {start} at step {k}", partial(restarted_once, at=k)
+            yield f"steps from {k} on repeat the state before them", partial(stopped, at=k)
+            if p.h_0 is not None:
+                to_zero = partial(restarted, every=k, by=0.0)
+                yield f"the state is reset to zero every {k} steps", to_zero
+
+
+def restarted(
+    x: Array, h: Array, w: Weights, f: Activation, every: int, by: float | None = None
+) -> Array:
+    """Start anew every so many steps, from h_0 or from h_0 times a number."""
+    later = h if by is None else h * by
+    starts = range(0, len(x), every)
+    return np.concatenate([run(x[s : s + every], later if s else h, w, f) for s in starts])
+
+
+def restarted_once(x: Array, h: Array, w: Weights, f: Activation, at: int) -> Array:
+    """Start anew from h_0 at one step."""
+    return np.concatenate([run(x[:at], h, w, f), run(x[at:], h, w, f)])
+
+
+def stopped(x: Array, h: Array, w: Weights, f: Activation, at: int) -> Array:
+    """Compute no more than the first steps."""
+    y = run(x[:at], h, w, f)
+    return np.concatenate([y, np.stack([y[-1]] * (len(x) - at))])
+
+
+def interleaved(x: Array, h: Array, w: Weights, f: Activation) -> Array:
+    """Run the even and the odd steps apart, both from h_0."""
+    even, odd = run(x[::2], h, w, f), run(x[1::2], h, w, f)
+    return np.stack([(even, odd)[t % 2][t // 2] for t in range(len(x))])
+
+
+def delayed(x: Array, h: Array, w: Weights, f: Activation) -> Array:
+    """Feed each step with the input of the one before, and the first one with zeros."""
+    return run(np.concatenate([stored(x[:1] * 0), x[:-1]]), h, w, f)
+
+
+def repeated_last(x: Array, h: Array, w: Weights, f: Activation) -> Array:
+    """Repeat the state before the last."""
+    y = run(x[:-1], h, w, f)
+    return np.concatenate([y, y[-1:]])

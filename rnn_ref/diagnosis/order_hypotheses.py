@@ -1,0 +1,230 @@
+"""What may be wrong with the order of results: directions, layers, steps, rows, units."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from rnn_ref.arithmetic.bounded import Bounded
+from rnn_ref.cases.problem import Problem
+from rnn_ref.diagnosis.changes import (
+    Change,
+    Changed,
+    Hypothesis,
+    changed,
+    error_of,
+    joined,
+    replaced,
+    results_of,
+    unit_of,
+    value_of,
+)
+from rnn_ref.judging.oracle import Oracle
+from rnn_ref.reference import Array, directions, final, in_reading_order, run
+
+
+def about_order(p: Problem) -> Iterator[Hypothesis]:
+    """List changes of how directions and layers are joined, and of what layers read."""
+    order: dict[str, Change] = {}
+    if p.D == 2:
+        order |= {
+            "the reverse direction reads forward, and its output is not flipped": Change(
+                reads=lambda x, place: x, returns=lambda y, place: y
+            ),
+            "the reverse direction reads forward, and its output is flipped": Change(
+                reads=lambda x, place: x
+            ),
+            "the output of the reverse direction is left in its reading order": Change(
+                returns=lambda y, place: y
+            ),
+            "the directions are joined the other way round": Change(
+                joins=lambda ys, below, l: joined(ys[::-1], below, l)
+            ),
+            "the directions' units are interleaved": Change(joins=interleave),
+            "the forward direction's states stand in place of the reverse one's too": Change(
+                joins=lambda ys, below, l: joined([ys[0], ys[0]], below, l)
+            ),
+            "the reverse direction skips its first step and repeats its last": Change(
+                reads=lambda x, place: np.concatenate([x[:-1][::-1], x[:1]]) if place.d else x
+            ),
+        }
+    if p.L > 1:
+        order |= {
+            "layers above the first read the first step alone of the layer below": Change(
+                reads=lambda x, place: same_step(x, place.d, 0 if place.l else None)
+            ),
+            "layers above the first read the last step alone of the layer below": Change(
+                reads=lambda x, place: same_step(x, place.d, -1 if place.l else None)
+            ),
+            "a residual is added between layers": Change(
+                joins=lambda ys, below, l: (
+                    joined(ys, below, l) + below if l else joined(ys, below, l)
+                )
+            ),
+        }
+    for sentence, change in order.items():
+        yield changed(sentence, change)
+        if change.returns is Change.returns and change.joins is Change.joins:
+            continue
+        yield Hypothesis(
+            sentence + ", h_n is read from that output",
+            lambda oracle, change=change: with_final(Changed(oracle, change)),  # type: ignore[misc]
+        )
+
+
+def with_final(oracle: Changed) -> dict[str, Bounded]:
+    """Take h_n from the joined states, at the ends where it belongs."""
+    states = [y for _, y in oracle.passes]
+    return {"output": states[-1], "h_n": final(states, oracle.problem.D)}
+
+
+def interleave(ys: Sequence[Array], below: Array, l: int) -> Array:
+    """Join the directions' units in turn."""
+    y = joined(ys, below, l)
+    H = y.shape[2] // 2
+    return y[:, :, np.arange(2 * H).reshape(2, H).T.ravel()]
+
+
+def same_step(x: Array, d: int, t: int | None) -> Array:
+    """Take one step for all, if any; else all steps in reading order."""
+    return in_reading_order(x, d) if t is None else np.stack([x[t]] * len(x))
+
+
+def about_h_n(p: Problem) -> Iterator[Hypothesis]:
+    """List changes of which states h_n has, beside a right output."""
+    L, D, N, H = p.L, p.D, p.input.shape[1], p.H
+    rows = np.arange(L * D).reshape(L, D)
+    last = -1
+
+    def of(sentence: str, h_n: Callable[[Any, Any], Any]) -> Hypothesis:
+        """Make h_n of the states of each run, [(T, N, H)], and of the right h_n."""
+        return Hypothesis(
+            sentence,
+            lambda oracle: {
+                "output": oracle.output,
+                "h_n": h_n([y for s in oracle.states for y in directions(s, D)], oracle.h_n),
+            },
+        )
+
+    yield of("h_n is the state after the first step", lambda ys, h: np.stack([y[0] for y in ys]))
+    yield of(
+        "h_n is the state of the middle step", lambda ys, h: np.stack([y[len(y) // 2] for y in ys])
+    )
+    yield of("h_n is the state before the last", lambda ys, h: np.stack([y[-2:][0] for y in ys]))
+    yield of("h_n is zero", lambda ys, h: h * 0)
+    if p.h_0 is not None:
+        h_0 = p.h_0.astype(np.float64)
+        yield of("h_n is h_0", lambda ys, h: replaced(h, h_0, 0.0))
+    yield of("the rows of h_n are in the reverse order", lambda ys, h: h[:, ::-1])
+    yield of("all rows of h_n are row 0", lambda ys, h: h[:, np.zeros(N, int)])
+    yield of(
+        "h_n (L*D, N, H) has the memory of (N, L*D, H)",
+        lambda ys, h: h.swapaxes(0, 1).copy().reshape(L * D, N, H),
+    )
+    orders = {}
+    if L > 1:
+        orders["the layers of h_n are in the reverse order"] = rows[::-1]
+        orders["h_n of layer 0 is returned for all layers"] = np.broadcast_to(rows[:1], rows.shape)
+        orders["h_n of the last layer is returned for all layers"] = np.broadcast_to(
+            rows[last:], rows.shape
+        )
+    if D == 2:
+        orders["the directions of h_n are swapped"] = rows[:, ::-1]
+        orders["the forward h_n is returned for the reverse direction"] = rows[:, :1].repeat(2, 1)
+        if L > 1:
+            orders["h_n has directions before layers"] = rows.T
+        yield of(
+            "the reverse h_n is from the wrong end (its first step, t = T - 1)",
+            lambda ys, h: np.stack([y[0 if i % 2 else -1] for i, y in enumerate(ys)]),
+        )
+    for sentence, order in orders.items():
+        yield of(sentence, lambda ys, h, order=order: h[order.ravel()])  # type: ignore[misc]
+
+
+SCALES = (2.0, 0.5, 1.1, 0.9, 1.01, 0.99, 1.001, 0.999, 1 / 0.9, 1 / 0.8)
+"""Factors that may have come into results, some of them of dropout."""
+
+
+def about_output(p: Problem) -> Iterator[Hypothesis]:
+    """List changes of the output, beside a right h_n, and of all results."""
+    T = p.input.shape[0]
+
+    def of(sentence: str, output: Callable[[Any], Any]) -> Hypothesis:
+        return Hypothesis(
+            sentence, lambda oracle: {"output": output(oracle.output), "h_n": oracle.h_n}
+        )
+
+    yield of("the output is in the reverse order of time", lambda y: y[::-1])
+    yield of("the rows of the output are in the reverse order", lambda y: y[:, ::-1])
+    if p.L * p.D > 1:
+        yield of("all steps of the output are the last", lambda y: y[np.full(T, T - 1)])
+    yield of("all steps of the output are the first", lambda y: y[np.zeros(T, int)])
+    yield of("the units of the output are in the reverse order", lambda y: y[:, :, ::-1])
+    yield of("the output (T, N, D*H) has the memory of (N, T, D*H)", transposed)
+    yield of("the last step of the output is zero", partly(lambda t, n, j: t == T - 1))
+    yield of("the first step of the output is zero", partly(lambda t, n, j: t == 0))
+    yield from about_tails(p, of)
+    for c in SCALES:
+        yield of(f"the output is scaled by {c:.5g}", lambda y, c=c: scaled(y, c))  # type: ignore[misc]
+        yield Hypothesis(
+            f"h_n is scaled by {c:.5g}",
+            lambda oracle, c=c: {"output": oracle.output, "h_n": scaled(oracle.h_n, c)},  # type: ignore[misc]
+        )
+        yield Hypothesis(
+            f"output and h_n are scaled by {c:.5g}",
+            lambda oracle, c=c: {"output": scaled(oracle.output, c), "h_n": scaled(oracle.h_n, c)},  # type: ignore[misc]
+        )
+
+
+def about_tails(
+    p: Problem, of: Callable[[str, Callable[[Any], Any]], Hypothesis]
+) -> Iterator[Hypothesis]:
+    """List what may be left out after the last full tile of units or rows."""
+    N = p.input.shape[1]
+    for k in (4, 8, 16, 32, 64):
+        if k < p.H and p.H % k:
+            full = p.H // k * k
+            yield of(
+                f"units after the last full tile of {k} are zero in the output",
+                partly(lambda t, n, j, full=full: j % p.H >= full),  # type: ignore[misc]
+            )
+        if k < p.H and p.H % k == 1:
+            yield Hypothesis(
+                f"the unit after the last full tile of {k} has its neighbour's state",
+                neighbours,
+            )
+        if k < N:
+            yield of(
+                f"rows of the output from {k} on are zero",
+                partly(lambda t, n, j, k=k: n >= k),  # type: ignore[misc]
+            )
+
+
+def neighbours(oracle: Oracle) -> dict[str, Bounded]:
+    """Give the last unit of each run the state of the one before it."""
+    units = np.r_[: oracle.problem.H - 1, oracle.problem.H - 2]
+    change = Change(runs=lambda *run_of: run(*run_of)[:, :, units])
+    return results_of(Changed(oracle, change))
+
+
+def transposed(y: Any) -> Any:
+    """Lay the memory of (N, T, D*H) out as (T, N, D*H)."""
+    return y.swapaxes(0, 1).copy().reshape(y.shape)
+
+
+def partly(zero: Callable[[Any, Any, Any], Any]) -> Callable[[Any], Any]:
+    """Count the elements as 0 whose step, row and unit are meant."""
+
+    def changed(y: Any) -> Any:
+        kept = np.where(zero(*np.indices(y.shape)), 0.0, 1.0)
+        return replaced(y, value_of(y) * kept, error_of(y) * kept)
+
+    return changed
+
+
+def scaled(y: Any, c: float) -> Any:
+    """Multiply by a number, with room for the factor's and the product's rounding."""
+    value = value_of(y) * c
+    return replaced(y, value, abs(c) * error_of(y) + 3 * unit_of(y) * np.abs(value))

@@ -1,0 +1,258 @@
+"""Diagnosis by experiment: planted faults get their own sentence, and nothing gets a wrong one."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pytest
+from torch import Tensor
+
+from rnn_ref.cases.case import Case
+from rnn_ref.diagnosis.changes import Plain
+from rnn_ref.diagnosis.experiment import TIERS, Diagnosis, diagnose
+from rnn_ref.judging.oracle import Oracle
+from rnn_ref.judging.subject import Subject
+from tests.faults import FAULTS
+from tests.faults.catalogue import with_faulty
+from tests.subjects.correct import CORRECT
+from tests.subjects.plain_rnn import Direction, PlainRNN
+
+SIMPLE = "tanh L1 D1 bias T1 N1 I1 H1 float32 weights=torch input=normal h_0 seed=0"
+DEEP = "tanh L2 D2 bias T3 N2 I2 H2 float32 weights=torch input=normal h_0 seed=0"
+RELU = "relu L2 D1 bias T3 N2 I2 H2 float64 weights=torch input=normal batch_first seed=0"
+LARGE = "relu L1 D1 T2 N5 I55 H32 float32 weights=torch input=large h_0 loss=h_n seed=915"
+WIDE = "tanh L1 D1 bias T3 N2 I2 H2 float64 weights=torch input=normal h_0 seed=0"
+UNBATCHED = "tanh L1 D1 T9 N1 I3 H3 float64 unbatched weights=sparse input=normal h_0 seed=3703"
+TINY = "relu L1 D1 T2 N1 I1 H47 float64 unbatched weights=torch input=tiny h_0 seed=918"
+WHOLE = "relu L3 D1 bias T4 N5 I1 H4 float32 weights=sparse input=integer h_0 loss=h_n seed=16124"
+
+NAMED = (
+    ("b_hh is dropped", SIMPLE, "bias_hh is never added"),
+    ("b_ih is dropped", DEEP, "bias_ih is never added"),
+    ("b_hh is added from the second step on", SIMPLE, "is added from the second step on"),
+    ("b_ih is added twice and b_hh never", RELU, "bias_ih is added twice, bias_hh never"),
+    ("The recurrence is cut: each step starts from h_0", SIMPLE, "each step starts from h_0"),
+    ("W_hh is used transposed", DEEP, "weight_hh is used transposed"),
+    ("tanh is applied twice", SIMPLE, "tanh is applied twice"),
+    ("tanh is missing at the first step", DEEP, "tanh is missing at the first step"),
+    ("relu is ignored: tanh is applied", RELU, "tanh is applied in place of relu"),
+    ("relu is leaky", RELU, "its slope below 0 is 0.001"),
+    ("relu is clipped at 6", LARGE, "relu is clipped at 6"),
+    ("relu is clipped at 1e6", LARGE, "relu is clipped at 1e+06"),
+    ("All steps of output are the last state", SIMPLE, "all steps are the last state"),
+    ("The state is reset at step 32", SIMPLE, "the state is reset to h_0 at step 32"),
+    ("Features after the 32nd are not read", SIMPLE, "from 32 on are not read"),
+    (
+        "A single unit after the last full tile of 8 has its neighbour's state",
+        SIMPLE,
+        "the unit after the last full tile of 8 has its neighbour's state",
+    ),
+    ("The reverse direction reads forward", DEEP, "the reverse direction reads forward"),
+    ("The reverse output is left in the order of reading", DEEP, "left in its reading order"),
+    ("The reverse h_n is from the wrong end", DEEP, "the reverse h_n is from the wrong end"),
+    ("h_n is from a step before the last", SIMPLE, "h_n is the state of the middle step"),
+    ("h_n of layer 0 is returned for all layers", DEEP, "layer 0 is returned for all layers"),
+    ("h_0 is read with directions before layers", DEEP, "with directions before layers"),
+    ("All layers start from layer 0's h_0", DEEP, "all layers start from layer 0's h_0"),
+    ("h_0 is ignored", SIMPLE, "h_0 is ignored"),
+    ("The reverse direction starts from zero", DEEP, "the reverse direction starts from zero"),
+    ("The reverse direction is put before the forward one", DEEP, "the other way round"),
+    ("The directions' units are interleaved", DEEP, "units are interleaved"),
+    (
+        "The reverse direction uses the forward weights",
+        DEEP,
+        "the weights are the forward direction's in the reverse direction",
+    ),
+    ("Layers read the first step alone of the layer below", DEEP, "the first step alone"),
+    (
+        "The memory of a batch_first input is read with the steps first",
+        RELU,
+        "the memory of a batch_first input is read with the steps first",
+    ),
+    ("A residual is added between layers", DEEP, "a residual is added between layers"),
+    ("An absent h_0 is ones", RELU, "an absent h_0 is ones"),
+    ("h_n is 0.1 % larger than the last state", SIMPLE, "h_n is scaled by 1.001"),
+    ("The input's mean over time is subtracted", SIMPLE, "mean over time is subtracted"),
+    ("tanh is too large by 2e-6 of itself", SIMPLE, "tanh has a relative error"),
+    ("tanh is computed from exp, inaccurately near 0", UNBATCHED, "tanh is inaccurate near 0"),
+    ("States are kept in bfloat16", SIMPLE, "every state is rounded to bfloat16"),
+    ("float64 is activated in float32", WIDE, "every state is rounded to float32"),
+    ("The input is rounded to float16", SIMPLE, "the input is rounded to float16"),
+    ("Subnormal sums are flushed to zero", TINY, "are taken for zero"),
+    ("A float64 output is rounded to float32", WIDE, "the output is rounded to float32"),
+    ("relu is one unit of roundoff too large", WHOLE, "relu has a relative error"),
+    ("b_hh has no gradient", SIMPLE, "the gradient of bias_hh is zero"),
+    ("b_ih's gradient is overwritten at each step", RELU, "bias_ih is that of the first step"),
+    ("W_hh's gradient is overwritten at each step", SIMPLE, "weight_hh is that of the first"),
+    ("W_hh's gradient is transposed", SIMPLE, "the gradient of weight_hh is transposed"),
+    ("W_hh's gradient is taken with the state after the step", RELU, "the state after the step"),
+    ("W_hh's gradient leaves h_0 out", SIMPLE, "h_0 is left out of the gradient of weight_hh"),
+    ("The recurrent gradient is cut", SIMPLE, "every step is differentiated alone"),
+    ("The recurrent gradient goes through W_hh transposed", SIMPLE, "weight_hh transposed"),
+    ("The recurrent gradient is cut every 16 steps", SIMPLE, "is cut every 16 steps"),
+    ("relu's slope at 0 is 1", RELU, "the slope of relu is taken as 1"),
+    ("tanh's slope is 1 - y", SIMPLE, "tanh's slope is 1 - y in place of 1 - y^2"),
+    ("tanh's slope is too large by 1e-5 of itself", SIMPLE, "tanh's slope has a relative error"),
+    ("The first step's input has no gradient", SIMPLE, "the first step's input has no gradient"),
+    ("h_0 has no gradient", SIMPLE, "the gradient of h_0 is zero"),
+    ("h_n's gradient is dropped", SIMPLE, "the gradient of h_n is ignored"),
+    ("h_n's gradient is doubled", SIMPLE, "the gradient of h_n is doubled"),
+    ("The reverse direction gives the input no gradient", DEEP, "the reverse direction gives"),
+    ("Lower layers have no gradient", RELU, "layers below the last have no gradient"),
+    ("W_ih's gradient is summed in bfloat16", SIMPLE, "gradients are rounded to bfloat16"),
+    ("float64 gradients are rounded to float32", WIDE, "of the size of float32's rounding"),
+    ("Gradients from above are 1e-4 of themselves too small", SIMPLE, "is scaled by 0.9999"),
+)
+"""Faults by name, a case of a form that shows them, and what the diagnosis says."""
+
+UNNAMED = (
+    "Rows after the fourth are 0.1 % too small",
+    "Row 3 starts from h_0 + 1",
+    "A mean over the rows is added to each",
+    "load_state_dict loads nothing",
+    "The network adds 0.1 % more of b_hh than its cell",
+)
+"""Faults of results that no hypothesis is about."""
+
+ELSEWHERE = (
+    "named_parameters is in reverse order",
+    "Packed sequences start from zero",
+    "Elements are dropped in eval too",
+    "h_n of a single layer and direction has no first axis",
+    "The strides of the input are ignored",
+)
+"""Faults that a plain call doesn't show."""
+
+
+def planted(name: str) -> Subject:
+    """Plant a fault of the catalogue."""
+    (fault,) = (fault for fault in FAULTS if fault.name == name)
+    return fault.plant()
+
+
+@pytest.mark.parametrize(("name", "line", "words"), NAMED, ids=[name for name, _, _ in NAMED])
+def test_a_planted_fault_gets_its_sentence(name: str, line: str, words: str) -> None:
+    """The one sentence of a diagnosis is the fault that was planted."""
+    diagnosis = diagnose(planted(name), Case.parse(line), seconds=10)
+    assert diagnosis is not None
+    assert len(diagnosis.sentences) == 1, diagnosis
+    assert words in diagnosis.sentences[0]
+    assert diagnosis.cases >= 2
+
+
+@pytest.mark.parametrize("name", UNNAMED)
+def test_a_fault_without_a_hypothesis_gets_no_sentence(name: str) -> None:
+    """Where no hypothesis is right, none is stated."""
+    diagnosis = diagnose(planted(name), Case.parse(SIMPLE), seconds=10)
+    assert diagnosis is not None
+    assert diagnosis.sentences == ()
+    assert str(diagnosis) == f"none of the {diagnosis.tried} hypotheses tried fits"
+
+
+@pytest.mark.parametrize("name", ELSEWHERE)
+def test_a_fault_of_another_kind_gets_no_diagnosis(name: str) -> None:
+    """Nothing is said where the results and gradients of plain calls are right."""
+    assert diagnose(planted(name), Case.parse(SIMPLE), seconds=10) is None
+
+
+@pytest.mark.parametrize("subject", CORRECT)
+@pytest.mark.parametrize("line", [SIMPLE, DEEP, RELU.replace("float64", "float16")])
+def test_a_correct_subject_gets_no_diagnosis(subject: Any, line: str) -> None:
+    """A correct subject is never said to be wrong, in whatever order it adds up."""
+    assert diagnose(Subject(subject.__name__, subject), Case.parse(line), seconds=10) is None
+
+
+def test_a_huge_case_takes_no_longer() -> None:
+    """Cases that take too long to run with bounds are not drawn."""
+    start = time.monotonic()
+    huge = replace(Case.parse(DEEP), T=2000, N=64, I=300, H=500)
+    assert diagnose(Subject("plain", PlainRNN), huge, seconds=1) is None
+    assert time.monotonic() - start < 4
+
+
+class TwoFaults(PlainRNN):
+    """b_hh is dropped and h_n is negated."""
+
+    def run_layers(self, x: Tensor, h_0: Tensor) -> tuple[Tensor, Tensor]:
+        y, h_n = super().run_layers(x, h_0)
+        return y, -h_n
+
+    def weights_of(self, l: int, d: int) -> list[Tensor]:
+        *others, b_hh = super().weights_of(l, d)
+        return [*others, 0 * b_hh]
+
+
+def test_two_faults_are_not_taken_for_one() -> None:
+    """A hypothesis that explains a part of what is wrong is not stated."""
+    diagnosis = diagnose(with_faulty(TwoFaults), Case.parse(SIMPLE), seconds=10)
+    assert diagnosis is not None
+    assert diagnosis.sentences == ()
+
+
+class Raises(PlainRNN):
+    """The call raises."""
+
+    def run_layers(self, *_: Tensor) -> tuple[Tensor, Tensor]:
+        raise RuntimeError("not today")
+
+
+class RaisesInBackward(Direction):
+    """Backward raises."""
+
+    @staticmethod
+    def backward(*_: Any) -> Any:
+        raise RuntimeError("not today")
+
+
+@pytest.mark.parametrize("faulty", [Raises, RaisesInBackward])
+def test_what_a_subject_raises_is_no_diagnosis(faulty: type) -> None:
+    """An exception of the subject makes its cases unusable, and no more."""
+    assert diagnose(with_faulty(faulty), Case.parse(SIMPLE)) is None
+
+
+def test_a_diagnosis_keeps_its_time() -> None:
+    """A diagnosis that has no time to finish ends soon, and states nothing."""
+    start = time.monotonic()
+    diagnosis = diagnose(planted("Row 3 starts from h_0 + 1"), Case.parse(DEEP), seconds=0.1)
+    assert time.monotonic() - start < 2
+    assert diagnosis is None or diagnosis.sentences == ()
+
+
+FORMS = [
+    Case(nonlinearity, L, D, bias, 9, 1 if unbatched else 5, 5, 9, "float32",
+         batch_first=h_0, unbatched=unbatched, h_0=h_0)
+    for nonlinearity, L, D, bias, h_0, unbatched in product(
+        ("tanh", "relu"), (1, 2), (1, 2), (True, False), (True, False), (True, False)
+    )
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("form", FORMS[::7], ids=str)
+def test_every_hypothesis_expects_arrays_of_the_right_shapes(form: Case) -> None:
+    """On every form, all hypotheses can be computed, and none is there twice."""
+    plain, bounded = Plain(form.problem()), Oracle(form.problem())
+    for tiers in TIERS.values():
+        hypotheses = [h for tier in tiers for h in tier(plain.problem)]
+        assert len({h.sentence for h in hypotheses}) == len(hypotheses)
+        for hypothesis in hypotheses:
+            oracle = bounded if hypothesis.widens else plain
+            with np.errstate(all="ignore"):
+                expected = hypothesis.expected(oracle)
+            for name, array in expected.items():
+                like = plain.gradients_end_to_end.get(name)
+                shape = getattr(plain, name).shape if like is None else like.shape
+                assert array.shape == shape, hypothesis.sentence
+
+
+def test_a_diagnosis_reads_as_a_sentence() -> None:
+    """One hypothesis, two, or none are told with the numbers that stand behind them."""
+    one = Diagnosis("results", ("A",), 311, 1000, 4, 63)
+    two = Diagnosis("results", ("A", "B"), 5, 10, 1, 63)
+    none = Diagnosis("results", (), 5, 10, 1, 63)
+    assert str(one) == "A: explains 311 of 311 wrong elements in 4 cases"
+    assert str(two) == "either A, or B: each explains 5 of 5 wrong elements in 1 case"
+    assert str(none) == "none of the 63 hypotheses tried fits"
