@@ -1,4 +1,4 @@
-"""The command line: `rnn-ref verify`, `record`, `compare`, `matrix`, `bench`, `promises`."""
+"""The command line: `rnn-ref verify`, `record`, `compare`, `matrix`, `bench`, `report` and more."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ def parser() -> Parser:
     )
     top.add_argument("--version", action="version", version=f"rnn_ref {own_version()}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (add_verify, add_record, add_compare, add_matrix, add_bench, add_promises):
+    judging = (add_verify, add_record, add_compare, add_matrix)
+    for add in (*judging, add_bench, add_report, add_promises):
         add(commands.add_parser)
     return top
 
@@ -73,6 +74,9 @@ def add_verify(add_parser: AddParser) -> None:
         " their own (default: as many as cores where pytest-xdist is installed; one case: 0)",
     )
     verify.add_argument("-x", action="store_true", help="stop at the first failure")
+    verify.add_argument(
+        "-v", dest="verbose", action="store_true", help="list every property, not the groups alone"
+    )
     verify.add_argument("-k", metavar="EXPRESSION", help="judge only properties whose name matches")
     verify.set_defaults(run=verify_subject)
 
@@ -159,6 +163,23 @@ def add_bench(add_parser: AddParser) -> None:
     bench.add_argument("--suite", action="store_true", help="time the suite's own properties")
     bench.add_argument("--json", metavar="FILE", help="write the result to FILE")
     bench.set_defaults(run=time_peers)
+
+
+def add_report(add_parser: AddParser) -> None:
+    """Declare `rnn-ref report` and its options."""
+    report = add_parser(
+        "report",
+        help="write one HTML page of what the other commands wrote",
+        epilog="Of two records, the first is the old one. Exit status: 0 written; 2 unusable.",
+    )
+    report.add_argument(
+        "file",
+        nargs="+",
+        metavar="FILE",
+        help="what verify --json, record, compare --json, matrix --json or bench --json wrote",
+    )
+    report.add_argument("-o", "--output", required=True, metavar="FILE", help="the page to write")
+    report.set_defaults(run=make_report)
 
 
 def add_promises(add_parser: AddParser) -> None:
@@ -313,6 +334,14 @@ def peers_named(names: Sequence[str] | None) -> dict[str, bool]:
     if names is None:
         return dict.fromkeys(PEERS, False)
     return dict.fromkeys((PRODUCTS, REFERENCE, EAGER, *names), True)
+
+
+def make_report(options: argparse.Namespace) -> int:
+    """Write one page of what the other commands wrote."""
+    from rnn_ref.report import write_report
+
+    write_report(options.file, options.output)
+    return 0
 
 
 def print_promises(_: argparse.Namespace) -> int:
