@@ -9,7 +9,8 @@ from __future__ import annotations
 import argparse
 import secrets
 from collections.abc import Callable, Generator
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -25,11 +26,17 @@ from rnn_ref.running.session import (
     STOP,
     Session,
     prepare,
+    probe,
     property_of,
     report_entry,
     wait_for_setup,
     worker_input,
 )
+
+if TYPE_CHECKING:
+    from rnn_ref.judging.failures import Failure
+    from rnn_ref.judging.properties import Property
+    from rnn_ref.judging.search import Outcome
 
 REPORTING = pytest.StashKey[Reporting]()
 
@@ -39,6 +46,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("rnn_ref", "parity with torch.nn.RNN")
     for name, declared in OPTIONS.items():
         group.addoption(f"--rnn-{name}", **declared)
+    group.addoption("--rnn-verbose", action="store_true", help="list every property")
     group.addoption("--rnn-folder", help=argparse.SUPPRESS)  # see process/guard.py
 
 
@@ -82,6 +90,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items.clear()
         return
     if any(map(property_of, items)):
+        reporting.order = [item.nodeid for item in items]
         reporting.announce()
 
 
@@ -102,9 +111,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def rnn_judge(request: pytest.FixtureRequest) -> Callable[..., None]:
     """Judge a property; its outcome goes into the test's report."""
     session = request.config.stash[REPORTING].session
-    return lambda declared, structure: end(
-        request, lambda: session.judge.judge(declared, structure)
-    )
+
+    def judge(declared: Property, structure: str) -> None:
+        judge = session.judge if declared.setup else session.informed_judge
+        explain = partial(session.explain, declared, structure)
+        end(request, lambda: judge.judge(declared, structure), explain)
+
+    return judge
 
 
 @pytest.fixture
@@ -114,19 +127,36 @@ def rnn_baseline(request: pytest.FixtureRequest) -> Callable[[], None]:
     return lambda: end(request, session.judge_accuracy)
 
 
-def end(request: pytest.FixtureRequest, judge: Callable[[], Any]) -> None:
+def found_out(entry: dict[str, Any]) -> list[str]:
+    """Say what was found out of a failure, in lines below its text."""
+    found = entry["findings"]
+    lines = [found["fields"]] if found.get("fields") else []
+    if diagnosis := found.get("diagnosis"):
+        lines += [*diagnosis["sentences"], diagnosis["text"]]
+    return lines
+
+
+def end(
+    request: pytest.FixtureRequest,
+    judge: Callable[[], Outcome],
+    explain: Callable[[Failure], dict[str, Any]] = lambda _: {},
+) -> None:
     """Judge, put the outcome into the test's report, and fail or skip the test by it."""
     session = request.config.stash[REPORTING].session
     entry: Any = dict(request.node.user_properties)[REPORTED]
     with session.inside(request.node.nodeid, entry):
         outcome = judge()
+        if outcome.failure:
+            entry["findings"] = explain(outcome.failure)
+        elif entry["setup"] and outcome.examples:
+            probe(session)
     entry.update(outcome.as_dict())
     if entry["setup"]:
         if outcome.failure:
             session.folder.post(STOP, SETUP_FAILS)
         session.folder.post(READY, "yes")
     if outcome.failure:
-        pytest.fail(str(outcome.failure), pytrace=False)
+        pytest.fail("\n".join([str(outcome.failure), *found_out(entry)]), pytrace=False)
     if outcome.not_judged:
         pytest.skip(outcome.not_judged)
     if outcome.known and not outcome.examples:

@@ -183,7 +183,7 @@ ROW = r"^accuracy is no worse than the baseline +8 .* {}$"
 
 def test_a_subject_that_is_no_worse_than_its_baseline_holds(verify_here: Here, right: str) -> None:
     """With --baseline there is one property more, which holds like any."""
-    done = verify_here("--baseline", right, "-k", "baseline", *FEW)
+    done = verify_here("-v", "--baseline", right, "-k", "baseline", *FEW)
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(ROW.format("holds"), done.stdout, re.MULTILINE)
 
@@ -191,7 +191,7 @@ def test_a_subject_that_is_no_worse_than_its_baseline_holds(verify_here: Here, r
 def test_a_subject_that_is_worse_than_the_baseline_fails(verify_here: Here, right: str) -> None:
     """It fails like any property, and says what a comparison would."""
     subject = ("--subject", f"{MISBEHAVING}:Halved")
-    done = verify_here("--baseline", right, "-k", "baseline", *FEW, *subject)
+    done = verify_here("-v", "--baseline", right, "-k", "baseline", *FEW, *subject)
     assert done.returncode == 1
     assert "worse: 8 cases in " in done.stdout
     assert re.search(ROW.format("FAILS"), done.stdout, re.MULTILINE)

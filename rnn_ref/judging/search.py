@@ -76,7 +76,8 @@ class Outcome:
 class Judge:
     """How the properties of one run are judged: the subject, and what is drawn for it.
 
-    `omitted` and `groups` choose properties by name and by group (empty: all);
+    `omitted` and `groups` choose properties by name and by group (empty: all); `lacking`
+    are those capabilities of `without` that probes found missing, undeclared;
     `around` is entered for each case, and puts back what a case may change. Without
     `shrinks`, the first case that fails is the one reported.
     """
@@ -92,6 +93,7 @@ class Judge:
     omitted: frozenset[str] = frozenset()
     around: Callable[[], AbstractContextManager[Any]] = nullcontext
     shrinks: bool = True
+    lacking: frozenset[str] = frozenset()
 
     def judge(self, declared: Property, structure: str = "") -> Outcome:
         """Judge a property on drawn cases of a structure, or on `self.case` if there is one."""
@@ -123,7 +125,9 @@ class Judge:
             return f"not defined for {', '.join(self.dtypes)}"
         lacking = sorted(self.without.intersection(declared.needs))
         if lacking or not all(domain.values()):
-            return f"--without {', '.join(lacking or sorted(self.without))}"
+            names = lacking or sorted(self.without)
+            how = "lacks" if self.lacking.intersection(names) else "--without"
+            return f"{how} {', '.join(names)}"
         if self.case is not None:
             fields = {outside(case, domain) for case in variants_of(self.case, declared)}
             return f"the case has another {fields.pop()}" if "" not in fields else ""

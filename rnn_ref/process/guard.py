@@ -52,6 +52,11 @@ class RunFolder:
         file = self.path / name
         return file.read_text(encoding="utf-8") if file.exists() else ""
 
+    def read_posts(self, prefix: str) -> dict[str, str]:
+        """Read all texts whose names begin so, by the rest of their names."""
+        found = sorted(self.path.glob(f"{prefix}*"))
+        return {f.name.removeprefix(prefix): f.read_text(encoding="utf-8") for f in found}
+
 
 class How(StrEnum):
     """How a process died."""

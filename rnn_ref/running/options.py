@@ -86,6 +86,12 @@ OPTIONS: dict[str, dict[str, Any]] = {
         " than 10 times the longest call before it (default: 20)",
     },
     "json": {"metavar": "FILE", "help": "write the result, with the environment, to FILE"},
+    "reproducer": {
+        "metavar": "DIR",
+        "help": "write each cause, where a plain call shows it, as a program that needs torch and"
+        " the subject only",
+    },
+    "badge": {"metavar": "FILE", "help": "write the verdict as JSON for a badge of shields.io"},
 }
 """How each option is declared, as argparse and pytest take it."""
 

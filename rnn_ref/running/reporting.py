@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from rnn_ref.running.rows import Row, as_json, closing_line, row_of, table
+from rnn_ref.diagnosis.causes import Cause, causes
+from rnn_ref.running.ci import error_annotations, write_badge, write_job_summary
+from rnn_ref.running.rows import Row, as_json, closing_line, plural, row_of, row_of_probe, table
 from rnn_ref.running.session import (
     ENVIRONMENT,
     FINISHED,
@@ -17,7 +20,12 @@ from rnn_ref.running.session import (
     SETUP_FAILS,
     STOP,
     Session,
+    lacking,
 )
+from rnn_ref.running.summary import cause_lines, group_lines
+
+VERBOSITY = 2
+"""How many -q `rnn-ref verify` gives pytest: its run prints no more than what is printed here."""
 
 
 class Reporting:
@@ -57,8 +65,29 @@ class Reporting:
             text = report.longrepr[2]
         row = row_of(entry, report.outcome, text)
         self.rows[report.nodeid] = row
+        self.tell_progress()
         if row.verdict == "FAILS" and entry["setup"]:
             self.session.folder.post(STOP, SETUP_FAILS)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
+        """Print no letter for a property in a brief run: its progress is told in words."""
+        brief = self.config.option.verbose < -1 and REPORTED in dict(report.user_properties)
+        return (report.outcome, "", "") if brief else None
+
+    def tell_progress(self) -> None:
+        """Say how far the run is: on one line of a terminal, else after each quarter."""
+        reporter = self.config.pluginmanager.get_plugin("terminalreporter")
+        done, total = len(self.rows), len(self.order)
+        if not reporter or not total or self.config.option.verbose > -VERBOSITY:
+            return
+        left = (time.monotonic() - self.started) / done * (total - done)
+        failed = f", {self.failures} failed" if self.failures else ""
+        text = f"{done} of {total} properties{failed}, about {left:.0f} s left"
+        if reporter.isatty:
+            reporter.rewrite(text if done < total else "", erase=True)
+        elif done * 4 // total > (done - 1) * 4 // total and done < total:
+            reporter.write_line(text)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
@@ -69,6 +98,8 @@ class Reporting:
         verdicts = [row.verdict for row in self.rows.values()]
         if verdicts and set(verdicts) == {"not judged"} and exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
+        if self.rows and exitstatus == pytest.ExitCode.OK and lacking(self.session.folder):
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
         limit = self.config.getoption("maxfail")
         interrupted = exitstatus == pytest.ExitCode.INTERRUPTED
         if interrupted and limit and self.failures >= limit:
@@ -77,34 +108,62 @@ class Reporting:
     @pytest.hookimpl(trylast=True)
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Close with the table, above pytest's own last line."""
-        if self.rows and self.config.option.verbose >= -1:
+        if self.rows and self.config.option.verbose >= -1 and not self.session.is_worker:
             self.close(terminalreporter)
 
     def pytest_unconfigure(self) -> None:
         """Close with the table, where pytest is told to print no last line of its own."""
         if self.session.guard is not None:
             self.session.guard.close()
-            if not self.session.is_worker:
-                self.session.folder.post(FINISHED, "yes")
+        if self.session.is_worker:
+            return
+        if self.session.guard is not None:
+            self.session.folder.post(FINISHED, "yes")
         reporter = self.config.pluginmanager.get_plugin("terminalreporter")
         if self.rows and reporter and self.config.option.verbose < -1:
             self.close(reporter)
 
     def close(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Print the table and the closing line, and write the JSON file."""
+        """Print the causes, the groups and the closing line, and write the files asked for."""
         names = [name for name in self.order if name in self.rows] or list(self.rows)
         rows, seconds = [self.rows[name] for name in names], time.monotonic() - self.started
+        rows += [row_of_probe(*each) for each in lacking(self.session.folder).items()]
+        found = causes(vars(row) for row in rows if row.verdict == "FAILS")
         environment = json.loads(self.session.folder.read_post(ENVIRONMENT))
-        options = self.session.options
+        line = closing_line(self.session.options, rows, found, seconds, environment["torch"])
+        self.print_end(terminalreporter, line, found, rows)
+        write_job_summary(line, found, rows)
+        for annotation in error_annotations(found):
+            terminalreporter.write_line(annotation)
+        if file := self.session.option("badge"):
+            write_badge(file, found, rows)
+        if folder := self.session.option("reproducer"):
+            from rnn_ref.running.programs import write_programs
+
+            written = write_programs(Path(folder), self.session.options, found)
+            terminalreporter.write_line(f"{folder}: {plural(written, 'program', 'programs')}")
+        if file := self.session.option("json"):
+            told = as_json(self.session.options, rows, found, line, seconds, environment)
+            text = json.dumps(told, indent=1, allow_nan=False)
+            Path(file).write_text(text + "\n", encoding="utf-8")
+
+    def print_end(
+        self,
+        terminalreporter: pytest.TerminalReporter,
+        line: str,
+        found: Sequence[Cause],
+        rows: Sequence[Row],
+    ) -> None:
+        """Print the causes, the groups (with -v, the properties) and the closing line."""
+        width = self.config.get_terminal_writer().fullwidth
+        verbose = self.session.option("verbose") or self.config.option.verbose > -VERBOSITY
+        for number, cause in enumerate(found, 1):
+            terminalreporter.write_line("")
+            first, *others = cause_lines(number, cause, width, verbose=verbose)
+            terminalreporter.write_line(first, bold=True)
+            terminalreporter.write_line("\n".join(others))
         terminalreporter.write_line("")
-        for line in table(rows, self.config.get_terminal_writer().fullwidth):
-            terminalreporter.write_line(line, red="FAILS" in line)
+        for each in table(rows, width) if verbose else group_lines(rows):
+            terminalreporter.write_line(each, red="FAIL" in each)
         terminalreporter.write_line("")
-        line = closing_line(options, rows, seconds, environment["torch"])
         terminalreporter.write_line(line, bold=True)
-        file = self.session.option("json")
-        if file is not None:
-            result = json.dumps(
-                as_json(options, rows, seconds, environment), indent=1, allow_nan=False
-            )
-            Path(file).write_text(result + "\n", encoding="utf-8")

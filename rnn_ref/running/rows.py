@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from typing import Any
 
+from rnn_ref.diagnosis.causes import CAPABILITY, Cause
+from rnn_ref.judging.failures import Failure, Kind
 from rnn_ref.judging.replay import DEFAULT_SUBJECT
 from rnn_ref.running.options import RunOptions
 
@@ -24,6 +26,7 @@ class Row:
     open: how many elements the bound says nothing about.
     drawn: how often each regime of weights and of inputs was drawn.
     setup: whether it is the set-up property, without which no other is judged.
+    findings: what was found out of the failure, by rnn_ref.diagnosis.
     """
 
     name: str
@@ -37,6 +40,7 @@ class Row:
     drawn: dict[str, dict[str, int]] = field(default_factory=dict)
     failure: dict[str, Any] | None = None
     setup: bool = False
+    findings: dict[str, Any] = field(default_factory=dict)
 
     @property
     def claim(self) -> str:
@@ -55,7 +59,8 @@ def row_of(entry: dict[str, Any], outcome: str, text: str) -> Row:
     numbers = {name: entry[name] for name in NUMBERS if name in entry}
     verdict, message = "holds", ""
     if outcome == "failed":
-        verdict, message = "FAILS", failure["text"] if failure else text
+        failure = failure or Failure(Kind.OURS, entry["name"], "", "", how=text).as_dict()
+        verdict, message = "FAILS", failure["text"]
     elif known:
         verdict, message = "known", "known deviation: " + "; ".join(known)
     elif outcome == "skipped":
@@ -68,6 +73,20 @@ def row_of(entry: dict[str, Any], outcome: str, text: str) -> Row:
         **numbers,
         failure=failure,
         setup=entry["setup"],
+        findings=entry.get("findings", {}),
+    )
+
+
+def row_of_probe(name: str, found: dict[str, Any]) -> Row:
+    """Make a row of a capability that probes found lacking."""
+    failure, findings = found["failure"], found["findings"]
+    return Row(
+        CAPABILITY + name,
+        "FAILS",
+        "capabilities",
+        failure["text"],
+        failure=failure,
+        findings=findings,
     )
 
 
@@ -110,7 +129,9 @@ def conforms(rows: Sequence[Row]) -> bool:
     return "FAILS" not in verdicts and bool(verdicts & {"holds", "known"})
 
 
-def closing_line(run: RunOptions, rows: Sequence[Row], seconds: float, torch: str) -> str:
+def closing_line(
+    run: RunOptions, rows: Sequence[Row], found: Sequence[Cause], seconds: float, torch: str
+) -> str:
     """Say the verdict in one line: `torch 2.13.0, cpu, float32: conforms. 32 properties...`."""
     subject = "" if run.subject == DEFAULT_SUBJECT else f"{run.subject}, "
     judged = [row for row in rows if row.verdict != "not judged"]
@@ -119,11 +140,14 @@ def closing_line(run: RunOptions, rows: Sequence[Row], seconds: float, torch: st
     if not judged:
         verdict = "nothing was judged"
     elif failing:
-        verdict = f"does not conform, {len(failing)} of {len(judged)} failed"
+        about = dict.fromkeys(name for cause in found for name in cause.about)
+        verdict = f"does not conform: {plural(len(found), 'cause', 'causes')} in {', '.join(about)}"
+        verdict = ("numbers hold; " if numbers_hold(judged) else "") + verdict
     worst = max((row.worst for row in judged), default=0.0)
     known = sum(row.verdict == "known" for row in rows)
     counts = [
         plural(len(judged), "property", "properties"),
+        f"{len(failing)} failed" if failing else "",
         f"{len(rows) - len(judged)} not judged" if len(rows) > len(judged) else "",
         plural(known, "known deviation", "known deviations") if known else "",
         plural(sum(row.examples for row in judged), "example", "examples"),
@@ -134,19 +158,31 @@ def closing_line(run: RunOptions, rows: Sequence[Row], seconds: float, torch: st
     return f"{on}: {verdict}. {', '.join(filter(None, counts))}"
 
 
+def numbers_hold(rows: Sequence[Row]) -> bool:
+    """Tell whether the properties that compare numbers with the equations were judged, and hold."""
+    verdicts = {row.verdict for row in rows if row.group == "bounds"}
+    return verdicts == {"holds"}
+
+
 def plural(number: int, one: str, many: str) -> str:
     """Write a number and its noun."""
     return f"{number:,} {one if number == 1 else many}"
 
 
 def as_json(
-    run: RunOptions, rows: Sequence[Row], seconds: float, environment: dict[str, Any]
+    run: RunOptions,
+    rows: Sequence[Row],
+    found: Sequence[Cause],
+    line: str,
+    seconds: float,
+    environment: dict[str, Any],
 ) -> dict[str, Any]:
     """Give what the table and the line say, for a program; an infinite `worst` is null."""
     return {
-        "schema": 1,
+        "schema": 2,
         "conforms": conforms(rows),
-        "summary": closing_line(run, rows, seconds, environment["torch"]),
+        "summary": line,
+        "causes": [cause.as_dict() for cause in found],
         "run": asdict(run),
         "environment": {**environment, "hypothesis": version("hypothesis")},
         "seconds": round(seconds, 1),

@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from rnn_ref.cases.case import Case
+from rnn_ref.cases.selection import CAPABILITIES
 from rnn_ref.judging.failures import CannotLoad
 from rnn_ref.process.environment import environment, processor_flags, set_threads
 from rnn_ref.process.guard import ALONE, Guard, RunFolder, limited_memory
@@ -22,7 +24,9 @@ from rnn_ref.recording.record import UnusableFile, require_no_record
 from rnn_ref.running.options import DTYPES, PROFILES, RunOptions
 
 if TYPE_CHECKING:
+    from rnn_ref.diagnosis.findings import Explainer
     from rnn_ref.judging.deviations import Deviation
+    from rnn_ref.judging.failures import Failure
     from rnn_ref.judging.properties import Property
     from rnn_ref.judging.search import Judge, Outcome
     from rnn_ref.recording.record import Record
@@ -34,6 +38,12 @@ STOP, READY, REFUSED, JUDGING, ENVIRONMENT, FINISHED = (
     "stop", "ready", "refused", "judging", "environment", "finished",
 )  # fmt: skip
 """The names under which the processes of a run leave texts for one another."""
+
+LACKING = "lacking."
+"""How the name begins under which a capability is left that probes found lacking."""
+
+EXPLAINING = 20.0
+"""How many seconds a process may take, in all, to explain failures."""
 
 SETUP_FAILS = "the set-up property fails: fix it first; the other properties need it"
 
@@ -164,6 +174,25 @@ class Session:
         )
 
     @cached_property
+    def informed_judge(self) -> Judge:
+        """The judge, told of what the probes found lacking; for use after the set-up property."""
+        names = frozenset(lacking(self.folder))
+        dtypes = [d for d in self.judge.dtypes if d not in names] or list(self.judge.dtypes)
+        names &= CAPABILITIES.keys()
+        return replace(self.judge, without=self.judge.without | names, lacking=names, dtypes=dtypes)
+
+    def explain(self, declared: Property, structure: str, failure: Failure) -> dict[str, Any]:
+        """Find out more of a failure: which fields of its case matter, and what the fault is."""
+        return self.explainer.findings(self.informed_judge, declared, structure, failure)
+
+    @cached_property
+    def explainer(self) -> Explainer:
+        """What explains the failures of this process."""
+        from rnn_ref.diagnosis.findings import Explainer
+
+        return Explainer(EXPLAINING)
+
+    @cached_property
     def groups(self) -> dict[str, str]:
         """The group of each property, by name."""
         from rnn_ref.parity import properties
@@ -195,6 +224,33 @@ class Session:
             and declared.name not in self.options.omitted
             and (not groups or declared.group in groups)
         )
+
+
+def lacking(folder: RunFolder) -> dict[str, dict[str, Any]]:
+    """Read what the probes found lacking: by name, the failure and what was found out of it."""
+    return {name: json.loads(text) for name, text in folder.read_posts(LACKING).items()}
+
+
+def probe(session: Session) -> None:
+    """Ask what the subject can do, and leave for all processes what it can't.
+
+    A run of one case, or of chosen groups, asks nothing: it judges what it is told to.
+    """
+    from rnn_ref.diagnosis.findings import shown
+    from rnn_ref.diagnosis.probes import lacking
+
+    if session.case is not None or session.options.groups:
+        return
+
+    def asking(name: str) -> None:
+        if session.guard is not None:
+            session.guard.note({"probe": name})
+
+    judge = session.judge
+    for name, failure in lacking(judge.subject, judge.dtypes, judge.without, asking):
+        plain = shown(judge.subject, Case.parse(failure.case))
+        found = {"failure": failure.as_dict(), "findings": {"gradients": plain}}
+        session.folder.post(LACKING + name, json.dumps(found))
 
 
 def prepare(session: Session, items: list[pytest.Item]) -> None:

@@ -61,11 +61,14 @@ def pytest_command(options: argparse.Namespace, number: str) -> list[str]:
     """Write the command that runs pytest with the options, and a configuration of its own."""
     command = [sys.executable, "-m", "pytest", str(PARITY), "-c", str(PARITY / "pytest.ini")]
     command += ["-p", "rnn_ref.plugin", "-p", "no:cacheprovider", "-qq", "-rN"]
+    command += ["--tb=no"]  # the causes say what failed
     command += ["--assert=plain"]  # a failure's text is made by us, and rewriting takes a second
     for name in OPTIONS:
         value = getattr(options, name)
         values = value if isinstance(value, list) else [value]
         command += [f"--rnn-{name}={each}" for each in values if each is not None]
+    if options.verbose:
+        command.append("--rnn-verbose")
     if options.x:
         command.append("-x")
     if options.k is not None:

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from rnn_ref.diagnosis.causes import CAPABILITY, SETUP
 from rnn_ref.judging.failures import Failure, Kind, Raised, place
+from rnn_ref.judging.replay import command
 from rnn_ref.process.guard import Death, How, death
 from rnn_ref.running.reporting import Reporting
-from rnn_ref.running.session import HANDED, LOADING, REFUSED, REPORTED, STOP
+from rnn_ref.running.session import (
+    HANDED,
+    LACKING,
+    LOADING,
+    READY,
+    REFUSED,
+    REPORTED,
+    STOP,
+)
 
 PATIENCE = 60.0
 """How many seconds may be lost to processes that died before the rest is not judged."""
@@ -80,6 +92,11 @@ class Workers:
         file, _, name = crashitem.partition("::")
         report.when, report.longrepr, report.location = "call", str(failure), (file, None, name)
         entry = {**died.facts["entry"], "failure": failure.as_dict()}
+        if probed := died.facts.get("probe"):
+            self.post_lacking(probed, failure)
+            entry |= {"setup": False, "not_judged": f"ended by the probe of {probed}"}
+            report.outcome, report.longrepr = "skipped", (file, 0, entry["not_judged"])
+            del entry["failure"]
         report.user_properties.append((REPORTED, entry))
         self.lost += cost(died)
         if self.lost >= PATIENCE:
@@ -88,6 +105,16 @@ class Workers:
         if failures == self.config.getoption("maxfail"):
             distributed: Any = self.config.pluginmanager.get_plugin("dsession")
             distributed.shouldstop = f"stopping after {failures} failures"
+
+    def post_lacking(self, name: str, failure: Failure) -> None:
+        """Leave for all processes that a probe ended one: what it asked for is lacking."""
+        options = self.session.options
+        words = ("verify", "-k", SETUP)
+        replay = command(*words, subject=options.subject, device=options.device)
+        told = replace(failure, property=CAPABILITY + name, replay=replay)
+        found = {"failure": told.as_dict(), "findings": {}}
+        self.session.folder.post(LACKING + name, json.dumps(found))
+        self.session.folder.post(READY, "yes")
 
 
 def failure_of(died: Death) -> Failure:

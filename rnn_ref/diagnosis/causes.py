@@ -1,0 +1,278 @@
+"""From failures to causes: what failed for one reason is one entry, and the worst comes first.
+
+Works on what reports carry: rows of failures as data, from any process.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from enum import IntEnum
+from typing import Any
+
+from rnn_ref.cases.case import SIZES, Case
+from rnn_ref.judging.failures import Kind, plain
+
+Entry = dict[str, Any]
+"""A failing property: its `name` and `group`, its `failure` and its `findings` as data."""
+
+
+class Rank(IntEnum):
+    """How bad a cause is: the first is the worst."""
+
+    NUMBERS = 0
+    CRASH = 1
+    STATE = 2
+    REFUSAL = 3
+    NAMES = 4
+
+
+GROUPS = {
+    "state": Rank.STATE,
+    "memory": Rank.STATE,
+    "process": Rank.STATE,
+    "errors": Rank.REFUSAL,
+    "packing": Rank.NAMES,
+    "setup": Rank.NAMES,
+}
+"""The rank of a wrong number or fact, by the group of its property; others are NUMBERS."""
+
+ONE_FACT = ("dropout",)
+"""Groups whose properties look at one thing from several sides: their failures are one cause."""
+
+CRASHES = (Kind.ENDED, Kind.HUNG, Kind.MEMORY)
+"""The kinds of failure that cost a process."""
+
+SETUP = "test_setup_weights_arrive_and_two_tensors_come_back"
+"""The property that a replay of a probe runs: the probes come behind it."""
+
+CAPABILITY = "capability "
+"""How the property of a probe's failure begins."""
+
+
+@dataclass(frozen=True)
+class Cause:
+    """One reason for failures, as data.
+
+    `sentence` says it. `evidence` has lines on how it shows. `capabilities` are what probes
+    found lacking for it. `failure` is that of the smallest case. `gradients` says whether the
+    plain call of a case shows it with gradients alone; None if it doesn't show it at all.
+    """
+
+    rank: Rank
+    sentence: str
+    kind: str
+    evidence: Sequence[str]
+    worst: float | None
+    properties: Sequence[str]
+    groups: Sequence[str]
+    case: str
+    replay: str
+    capabilities: Sequence[str] = ()
+    failure: dict[str, Any] = field(default_factory=dict)
+    places: dict[str, Any] | None = None
+    gradients: bool | None = None
+
+    @property
+    def about(self) -> list[str]:
+        """What the cause is about: capabilities, else the groups of its properties."""
+        return list(self.capabilities or self.groups)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give it for JSON."""
+        worst = self.worst if self.worst is not None and math.isfinite(self.worst) else None
+        return {**plain(asdict(self)), "worst": worst, "rank": self.rank.name.lower()}
+
+
+def causes(entries: Iterable[Entry]) -> list[Cause]:
+    """Group failures by what they have in common; the worst cause first, then the widest."""
+    grouped: dict[tuple[Any, ...], list[Entry]] = {}
+    for entry in entries:
+        grouped.setdefault(key(entry), []).append(entry)
+    found = [cause_of(group) for group in grouped.values()]
+    return sorted(found, key=lambda c: (c.rank, c.kind != Kind.NUMBERS, -len(c.properties)))
+
+
+def key(entry: Entry) -> tuple[Any, ...]:
+    """Say what failures of one cause have in common."""
+    failure = entry["failure"]
+    kind, raised, fact = failure["kind"], failure["raised"], failure["fact"]
+    if raised:
+        return "raised", raised["type"], raised["place"]
+    if kind in CRASHES:
+        return kind, failure["place"]
+    diagnosis, plain_call = diagnosis_of(entry), wrong_in_plain_call(entry)
+    if diagnosis and diagnosis["sentences"]:
+        return "numbers", *diagnosis["sentences"]
+    if kind == Kind.NUMBERS and plain_call:
+        return "numbers", plain_call
+    if entry["group"] in ONE_FACT:
+        return "group", entry["group"]
+    if fact:
+        return "fact", fact["what"]
+    axes = failure["comparisons"][0]["first"]["axes"] if failure["comparisons"] else []
+    return kind, entry["group"], *axes
+
+
+def diagnosis_of(entry: Entry) -> dict[str, Any] | None:
+    """Return what experiments said of a failure; None where they found the plain call right."""
+    found: dict[str, Any] | None = entry["findings"].get("diagnosis")
+    return found
+
+
+def wrong_in_plain_call(entry: Entry) -> str:
+    """Say what a plain call of the failing case shows to be wrong; nothing where it is right."""
+    diagnosis, gradients = diagnosis_of(entry), entry["findings"].get("gradients")
+    if diagnosis:
+        return str(diagnosis["of"])
+    return "" if gradients is None else "gradients" if gradients else "results"
+
+
+def rank_of(entry: Entry) -> Rank:
+    """Rank a failure."""
+    failure = entry["failure"]
+    if failure["kind"] in CRASHES:
+        return Rank.CRASH
+    if failure["raised"]:
+        return Rank.REFUSAL
+    return GROUPS.get(entry["group"], Rank.NUMBERS)
+
+
+def cause_of(entries: Sequence[Entry]) -> Cause:
+    """Make one cause of the failures that share it; the smallest case stands for all."""
+    probed = [e for e in entries if e["name"].startswith(CAPABILITY)]
+    smallest = min(entries, key=lambda e: (e not in probed, size(e["failure"]["case"])))
+    failure = smallest["failure"]
+    whole = [e["failure"]["case"] for e in entries]
+    ratios = [number(c["ratio"]) for e in entries for c in e["failure"]["comparisons"]]
+    return Cause(
+        rank=min(map(rank_of, entries)),
+        sentence=sentence_of(smallest),
+        kind=str(failure["kind"]),
+        evidence=[*evidence(smallest), *in_common(whole, smallest)],
+        worst=max(ratios, default=None),
+        properties=[e["name"] for e in entries if e not in probed],
+        groups=list(dict.fromkeys(e["group"] for e in entries if e not in probed)),
+        case=failure["case"],
+        replay=failure["replay"],
+        capabilities=[e["name"].removeprefix(CAPABILITY) for e in probed],
+        failure=failure,
+        places=places(failure),
+        gradients=smallest["findings"].get("gradients"),
+    )
+
+
+SIMPLEST: dict[str, Any] = {
+    "nonlinearity": "tanh", "L": 1, "D": 1, "bias": True, "dtype": "float32",
+    "batch_first": False, "unbatched": False, "h_0": True,
+}  # fmt: skip
+"""The values to which cases shrink: another one is left where a failure needs it."""
+
+
+def in_common(lines: Sequence[str], told: Entry) -> list[str]:
+    """Say which fields most of several shrunk cases have, though they could shrink to others.
+
+    Say nothing where the entry that is told of says already what it needs.
+    """
+    cases = [Case.parse(line) for line in lines if line]
+    if len(cases) < 3 or told["findings"].get("fields"):
+        return []
+    words = []
+    for name, simplest in SIMPLEST.items():
+        have = [case for case in cases if getattr(case, name) != simplest]
+        if len(have) * 5 >= len(cases) * 4:
+            own = getattr(have[0], name)
+            word = name if own is True else f"no {name}" if own is False else f"{name} {own}"
+            words.append(f"{len(have)} of {len(cases)} cases have {word}")
+    return ["; ".join(words)] if words else []
+
+
+def number(value: Any) -> float:
+    """Read a number that JSON may hold as text, because it is infinite or NaN."""
+    return float(value)
+
+
+def size(line: str) -> tuple[int, int]:
+    """Measure a case: its numbers of elements, and the length of its line."""
+    if not line:
+        return 2**63, 0
+    case, product = Case.parse(line), 1
+    for name in SIZES:
+        product *= getattr(case, name)
+    return product, len(line)
+
+
+def sentence_of(entry: Entry) -> str:
+    """Say a cause in one sentence: the diagnosis, else what was raised or what is wrong."""
+    failure, diagnosis = entry["failure"], diagnosis_of(entry)
+    if diagnosis and diagnosis["sentences"]:
+        return " or ".join(diagnosis["sentences"])
+    if failure["comparisons"]:
+        first = failure["comparisons"][0]
+        return f"{first['name']} is wrong" + (f" ({first['note']})" if first["note"] else "")
+    return str(failure["text"]).partition("\n")[0]
+
+
+HINTS = {
+    "constructing the module": "the constructor takes input_size, hidden_size, nn.RNN's options",
+    "setting the parameters": "state_dict has nn.RNN's names: weight_ih_l0, weight_hh_l0, ...",
+    "the call": "a module is called with an input (T, N, input_size), and an h_0 or nothing",
+    "the result of the call": "a call must return two tensors, (output, h_n)",
+    "shape of output": "output is (T, N, D * hidden_size), h_n is (D * num_layers, N, hidden_size)",
+    "shape of h_n": "output is (T, N, D * hidden_size), h_n is (D * num_layers, N, hidden_size)",
+}
+"""What the set-up's failure looks like, by what was done or by what is not so."""
+
+
+def label_of(failure: dict[str, Any]) -> str:
+    """Return what was done when a failure was raised, or what its fact is about."""
+    cause = failure["raised"] or failure["fact"] or {}
+    return str(cause.get("doing") or cause.get("what", ""))
+
+
+def evidence(entry: Entry) -> list[str]:
+    """Gather the lines that show a cause: what explains it, where it is, what it needs."""
+    failure, lines = entry["failure"], []
+    if not failure["repeatable"]:
+        lines.append("not repeatable: identical runs give other results")
+    if hint := HINTS.get(label_of(failure)) if entry["setup"] else None:
+        lines.append(hint)
+    if diagnosis := diagnosis_of(entry):
+        lines.append(diagnosis["text"])
+    for comparison in failure["comparisons"][:1]:
+        lines += about(comparison)
+    if fields := entry["findings"].get("fields"):
+        lines.append(fields)
+    return lines
+
+
+def about(comparison: dict[str, Any]) -> list[str]:
+    """Say where an array is first wrong, how far, and what its wrong elements have in common."""
+    first, found = comparison["first"], comparison["pattern"]
+    place = ", ".join(
+        ("forward", "reverse")[i] if axis == "direction" else f"{axis} {i}"
+        for axis, i in zip(first["axes"], first["index"], strict=True)
+    )
+    got, expected = number(first["got"]), number(first["expected"])
+    values = f"got {got:.{first['digits']}g}, expected {expected:.{first['digits']}g}"
+    lines = [f"first at {place}: {values}; ratio {number(first['ratio']):.3g}"]
+    if comparison["elements"] > 1:
+        share = f"wrong: {comparison['over']:,} of {comparison['elements']:,}"
+        lines.append("; ".join([share, *found["along"]]))
+    return lines
+
+
+def places(failure: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the ratios by step and unit of the first array that is wrong, for a picture."""
+    for comparison in failure["comparisons"]:
+        found = comparison["pattern"]
+        if found and found["grid"]:
+            axes = comparison["first"]["axes"]
+            return {"name": comparison["name"], "axes": axes, "ratio": found["grid"]}
+    return None
+
+
+def declared_by(name: str) -> str:
+    """Write the option that declares a lacking capability."""
+    return "--dtype float32" if name == "float64" else f"--without {name}"

@@ -1,0 +1,98 @@
+"""Which fields of a failing case matter: each is varied, and the property judged again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from rnn_ref.cases.case import FLAGS, SIZES, Case
+from rnn_ref.cases.selection import outside, restrict
+from rnn_ref.judging.properties import Property
+from rnn_ref.judging.search import Judge, fails
+
+OTHERS: dict[str, Sequence[Any]] = {
+    "nonlinearity": ("tanh", "relu"),
+    "L": (1, 2, 3),
+    "D": (1, 2),
+    "bias": (True, False),
+    "h_0": (True, False),
+    "T": (1, 2, 5),
+    "N": (1, 2, 3),
+    "I": (1, 2, 4),
+    "H": (1, 2, 6),
+}
+"""The values that each field is given, one at a time, in order of what tells most."""
+
+SEEDS = 3
+"""How many other seeds must hold as well, before a value is said to hold."""
+
+
+@dataclass(frozen=True)
+class Fields:
+    """What a failure needs, such as `D2` or `T > 1`, and the fields that may have any value."""
+
+    needs: tuple[str, ...] = ()
+    free: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        if not self.needs:
+            return ""
+        return f"needs {' and '.join(self.needs)}; any {', '.join(self.free)}"
+
+
+def fields_that_matter(
+    judge: Judge, declared: Property, structure: str, case: Case, seconds: float = 0.5
+) -> Fields:
+    """Vary each field of a failing case while the time lasts; say which matter."""
+    end = time.monotonic() + seconds
+    needs: list[str] = []
+    free: list[str] = []
+    seeds = [case.seed, *range(SEEDS)]
+    for name, values in {**OTHERS, "dtype": judge.dtypes}.items():
+        fail: dict[Any, bool] = {}
+        for other in variations(judge, declared, structure, case, name, values):
+            if time.monotonic() > end:
+                return Fields(tuple(needs), tuple(free))
+            fail[getattr(other, name)] = any(
+                fails(judge, declared, replace(other, seed=seed)) for seed in seeds
+            )
+        if fail and all(fail.values()):
+            free.append(name)
+        elif word := needed(name, getattr(case, name), fail):
+            needs.append(word)
+    return Fields(tuple(needs), tuple(free))
+
+
+def variations(
+    judge: Judge,
+    declared: Property,
+    structure: str,
+    case: Case,
+    name: str,
+    values: Sequence[Any],
+) -> Iterator[Case]:
+    """Yield the case with other values of one field, where the property is defined for them."""
+    domain = restrict(declared.domain(structure), judge.without) | {"dtypes": judge.dtypes}
+    for value in values:
+        if value == getattr(case, name) or (name == "N" and case.unbatched):
+            continue
+        other = replace(case, **{name: value})
+        if not outside(other, domain):
+            yield other
+
+
+def needed(name: str, own: Any, fail: dict[Any, bool]) -> str:
+    """Say which value of a field a failure needs, if the other values tell; else nothing."""
+    holding = [value for value, failed in fail.items() if not failed]
+    if not holding:
+        return ""
+    failing = [own, *(value for value, failed in fail.items() if failed)]
+    if name in SIZES and len(failing) > 1 and min(failing) > max(holding):
+        return f"{name} > {max(holding)}"
+    if len(failing) > 1:
+        return ""
+    if name in FLAGS:
+        return name if own else f"no {name}"
+    return f"{name}{own}" if name in SIZES else str(own)

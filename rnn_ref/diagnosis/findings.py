@@ -1,0 +1,108 @@
+"""Find out more of a failure: which fields of its case matter, and what the fault is."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from rnn_ref.cases.case import Case
+from rnn_ref.diagnosis.experiment import TIERS, Diagnosis, Search, diagnose
+from rnn_ref.diagnosis.fields import fields_that_matter
+from rnn_ref.diagnosis.reproducer import reproduces
+from rnn_ref.judging.failures import Failure, Kind
+from rnn_ref.judging.properties import Property
+from rnn_ref.judging.search import Judge
+from rnn_ref.judging.subject import Subject
+
+OTHER_MODULES = ("cell", "packing")
+"""The groups whose properties judge something other than the module."""
+
+SECONDS = 2.0
+"""How long one diagnosis may take."""
+
+
+@dataclass
+class Explainer:
+    """Explains the failures of one process, in at most so many `seconds` together.
+
+    Many properties shrink to the same case, and each case is diagnosed once.
+    """
+
+    seconds: float
+    known: dict[Case, Diagnosis | None] = field(default_factory=dict)
+
+    def findings(
+        self, judge: Judge, declared: Property, structure: str, failure: Failure
+    ) -> dict[str, Any]:
+        """Give what is found out of a failure that has a case, as data."""
+        found: dict[str, Any] = {}
+        if not failure.case or failure.kind not in (Kind.NUMBERS, Kind.FACT, Kind.EXCEPTION):
+            return found
+        start, case = time.monotonic(), Case.parse(failure.case)
+        if judge.case is None and failure.repeatable and self.seconds > 0:
+            found["fields"] = str(fields_that_matter(judge, declared, structure, case))
+        if declared.group not in OTHER_MODULES:
+            found["gradients"] = shown(judge.subject, case)
+            if failure.kind == Kind.NUMBERS and (known := self.diagnosis(judge, case)):
+                found["diagnosis"] = as_data(known)
+        self.seconds -= time.monotonic() - start
+        return found
+
+    def diagnosis(self, judge: Judge, case: Case) -> Diagnosis | None:
+        """Diagnose the plain call of a case; None where that is right, or no time is left.
+
+        What explains the fullest network, and this case too, is preferred: a fault has many
+        faces in smaller ones.
+        """
+        form = replace(case, seed=0, variant="", loss="both")
+        if form not in self.known:
+            if self.seconds <= 0:
+                return None
+            fullest = self.of_fullest(judge, form)
+            seconds = min(SECONDS, self.seconds)
+            if fullest and explains(judge.subject, case, fullest, seconds=seconds):
+                self.known[form] = fullest
+            else:
+                self.known[form] = diagnose(judge.subject, case, seconds=seconds)
+        return self.known[form]
+
+    def of_fullest(self, judge: Judge, form: Case) -> Diagnosis | None:
+        """Diagnose the network of two layers and two directions, where the subject has them."""
+        full = replace(
+            form,
+            L=form.L if "deep" in judge.without else max(form.L, 2),
+            D=form.D if "bidirectional" in judge.without else 2,
+            h_0=form.h_0 or "h_0" not in judge.without,
+            T=1, N=1, I=1, H=1,
+        )  # fmt: skip
+        if full not in self.known:
+            self.known[full] = diagnose(judge.subject, full, seconds=min(SECONDS, self.seconds))
+        return self.known[full]
+
+
+def explains(subject: Subject, case: Case, diagnosis: Diagnosis, *, seconds: float) -> bool:
+    """Tell whether the one hypothesis of a diagnosis explains another form of case as well."""
+    search = Search(subject, case, diagnosis.of, time.monotonic() + seconds)
+    if len(diagnosis.sentences) != 1 or not search.find_wrong(search.deadline):
+        return False
+    tiers = TIERS[diagnosis.of]
+    return any(search.filtered(tier, search.wrong[0], diagnosis.sentences) for tier in tiers)
+
+
+def shown(subject: Subject, case: Case) -> bool | None:
+    """Tell whether the plain call of a case is wrong: with gradients alone, without, or never."""
+    for gradients in (False, True):
+        if reproduces(subject, case, gradients=gradients):
+            return gradients
+    return None
+
+
+def as_data(diagnosis: Diagnosis) -> dict[str, Any]:
+    """Give a diagnosis as data: of what, its sentences, and how well they explain it."""
+    d = diagnosis
+    text = f"none of the {d.tried} hypotheses tried explains it"
+    if d.sentences:
+        which = "each explains" if len(d.sentences) > 1 else "explains"
+        text = f"{which} {d.wrong:,} of {d.wrong:,} wrong elements in {d.cases} cases"
+    return {"of": d.of, "sentences": list(d.sentences), "text": text}

@@ -1,0 +1,263 @@
+"""What a run says of a wrong subject: what it lacks, one entry a cause, what a failure needs."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from rnn_ref.cases.case import Case
+from rnn_ref.diagnosis.causes import Rank, causes
+from rnn_ref.diagnosis.fields import fields_that_matter
+from rnn_ref.diagnosis.probes import PROBES, lacking
+from rnn_ref.judging.pattern import common, pattern
+from rnn_ref.judging.search import Judge
+from rnn_ref.judging.subject import Subject
+from rnn_ref.running.ci import command_value, job_summary, write_badge
+from rnn_ref.running.rows import Row
+from rnn_ref.running.summary import cause_lines, group_lines
+from tests.subjects.correct import CORRECT
+from tests.support.commands import MISBEHAVING, Here, verify
+from tests.support.judging import PROPERTIES, failure_of
+
+BOTH = ("float32", "float64")
+
+
+def lacks(factory: Any, *without: str) -> list[str]:
+    """The names of what probes find lacking."""
+    found = lacking(Subject("tests:subject", factory), BOTH, frozenset(without), lambda _: None)
+    return [name for name, _ in found]
+
+
+def entry(factory: Any, name: str, group: str = "bounds", **findings: Any) -> dict[str, Any]:
+    """A failing property's row, as causes are made of."""
+    failure = failure_of(Subject("tests:subject", factory), name, 50)
+    assert failure
+    row = Row(f"test_{name}", "FAILS", group, failure=failure.as_dict(), findings=findings)
+    told: dict[str, Any] = json.loads(json.dumps(vars(row)))
+    return told
+
+
+class NeedsBatch(nn.RNN):
+    def forward(self, input: Any, h_0: Any = None) -> Any:
+        if isinstance(input, torch.Tensor) and input.ndim == 2 and h_0 is not None:
+            raise IndexError("no axis 2")
+        return super().forward(input, h_0)
+
+
+class NoDropout(nn.RNN):
+    def __init__(self, *sizes: int, **options: Any) -> None:
+        if options.get("dropout"):
+            raise TypeError("dropout is unknown")
+        super().__init__(*sizes, **options)
+
+
+class ScaledReverse(nn.RNN):
+    """The reverse direction's output is too large from step 2 of its own on."""
+
+    def forward(self, input: Any, h_0: Any = None) -> Any:
+        output, h_n = super().forward(input, h_0)
+        if not self.bidirectional or output.ndim == 2:
+            return output, h_n
+        output = output.clone()
+        output[..., self.hidden_size :] *= 1.01
+        return output, h_n
+
+
+@pytest.mark.parametrize("factory", [nn.RNN, CORRECT[0]])
+def test_a_correct_rnn_lacks_nothing(factory: Any) -> None:
+    """No probe raises on a subject that can do all."""
+    assert lacks(factory) == []
+
+
+@pytest.mark.parametrize(("factory", "name"), [(NeedsBatch, "unbatched"), (NoDropout, "dropout")])
+def test_what_raises_is_lacking_and_said_once(factory: Any, name: str) -> None:
+    """A capability that raises, with or without an initial state, is the only one reported."""
+    assert lacks(factory) == [name]
+
+
+def test_what_is_declared_is_not_asked() -> None:
+    """A declared capability is not probed."""
+    assert lacks(NeedsBatch, "unbatched") == []
+    assert lacks(nn.RNN, *(name for name in PROBES if name != "float64")) == []
+
+
+def test_one_diagnosis_is_one_cause() -> None:
+    """Failures that one hypothesis explains are one entry, and its sentence is the entry's."""
+    diagnosis = {"of": "results", "sentences": ["all is too large"], "text": "explains all"}
+    names = ("every_step_obeys_the_recurrence", "output_and_h_n_are_within_their_bounds")
+    found = causes([entry(ScaledReverse, name, diagnosis=diagnosis) for name in names])
+    assert len(found) == 1
+    assert found[0].sentence == "all is too large"
+    assert found[0].properties == [f"test_{name}" for name in names]
+
+
+def test_wrong_numbers_come_before_refusals_and_crashes_between() -> None:
+    """Causes are ranked by how bad they are."""
+    wrong = entry(ScaledReverse, "every_step_obeys_the_recurrence")
+    raising = entry(NoDropout, "dropout_of_everything_leaves_zeros", "dropout")
+    crash = {
+        **raising,
+        "failure": {**raising["failure"], "kind": "the process hung", "raised": None},
+    }
+    ranks = [cause.rank for cause in causes([raising, crash, wrong])]
+    assert ranks == [Rank.NUMBERS, Rank.CRASH, Rank.REFUSAL]
+
+
+def test_an_entry_has_at_most_eight_lines() -> None:
+    """Sentence, evidence and replay of a cause fit."""
+    one = entry(ScaledReverse, "every_step_obeys_the_recurrence", fields="needs D2; any T")
+    lines = cause_lines(1, causes([one])[0], 80)
+    assert len(lines) <= 8
+    assert lines[0].startswith("1. output of layer 0 is wrong; in 1 property of bounds")
+    assert any("reverse" in line for line in lines)
+    assert lines[-1].startswith("   rnn-ref verify --subject tests:subject -k ")
+
+
+def test_the_first_wrong_element_is_the_first_computed() -> None:
+    """In the reverse direction the last step is computed first."""
+    over = np.zeros((4, 1, 2, 1), bool)
+    over[1:3, 0, 1, 0] = True
+    found = pattern(("step", "row", "direction", "unit"), over, 2.0 * over)
+    assert found.first == (2, 0, 1, 0)
+    assert found.along == ("steps 1 to 2 of 4", "direction reverse only")
+    assert found.spread == (2, 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ([1, 1, 1], ""),
+        ([0, 0, 1], "the last unit only (2 of 3)"),
+        ([1, 0, 0], "the unit only (0 of 3)"),
+        ([0, 1, 1], "units from 1 on, of 3"),
+        ([0, 1, 1, 0], "units 1 to 2 of 4"),
+        ([1, 0, 1, 0, 1], "one unit in 2 from 0 on, of 5"),
+        ([1, 1, 0, 1], "3 of 4 units"),
+    ],
+)
+def test_what_wrong_indices_have_in_common_is_said(wrong: list[int], said: str) -> None:
+    """All, one, a range, from k on, every k-th, or a count."""
+    assert common("unit", np.array(wrong, bool)) == said
+
+
+def test_the_fields_that_a_failure_needs_are_named() -> None:
+    """A fault of the reverse direction needs D2, whatever the sizes."""
+    judge = Judge(Subject("tests:subject", ScaledReverse), BOTH, 20)
+    declared = PROPERTIES["every_step_obeys_the_recurrence"]
+    outcome = judge.judge(declared, "bidirectional")
+    assert outcome.failure
+    case = Case.parse(outcome.failure.case)
+    found = fields_that_matter(judge, declared, "bidirectional", case, seconds=20)
+    assert {"T", "N", "I", "H", "bias", "dtype"} <= set(found.free)
+    assert found.needs == ()  # the structure has two directions alone
+
+
+def test_a_lacking_capability_is_one_entry_of_a_run(verify_here: Here) -> None:
+    """What needs it is not judged, and the option that declares it is named."""
+    subject = ("--subject", f"{MISBEHAVING}:RaisesInUnbatchedCall", "--profile", "smoke")
+    done = verify_here(*subject, "-k", "setup or laws or bounds", "--json", "found.json")
+    assert done.returncode == 1
+    found = json.loads(Path("found.json").read_text(encoding="utf-8"))
+    lacking = [c for c in found["causes"] if c["capabilities"] == ["unbatched"]]
+    assert len(lacking) == 1
+    assert "declare it with --without unbatched" in done.stdout
+    declared = verify_here(*subject, "-k", "setup", "--without", "unbatched", "--without", "packed")
+    assert declared.returncode == 0, declared.stdout
+
+
+def test_numbers_that_hold_are_said_to(verify_here: Here) -> None:
+    """Where only a capability is lacking, the closing line says that the numbers hold."""
+    subject = ("--subject", f"{MISBEHAVING}:RaisesInUnbatchedCall", "--profile", "smoke")
+    done = verify_here(*subject, "-k", "setup or bounds")
+    assert ": numbers hold; does not conform: 2 causes in packed, unbatched." in done.stdout
+
+
+def test_a_summary_for_github_keeps_text_from_being_markup() -> None:
+    """What a subject says ends neither a code block nor an annotation."""
+    one = entry(NoDropout, "dropout_of_everything_leaves_zeros", "dropout")
+    one["failure"]["raised"]["message"] = one["failure"]["text"] = "```\n<script>"
+    rows = [Row("test_x", "FAILS", "dropout")]
+    text = job_summary("a *b*", causes([one]), rows)
+    assert "a \\*b\\*" in text
+    assert "````text" in text
+    assert command_value("50%: a,\nb", title=True) == "50%25%3A a%2C%0Ab"
+
+
+def test_a_badge_says_the_verdict(tmp_path: Path) -> None:
+    """It is what shields.io's endpoint reads."""
+    write_badge(str(tmp_path / "badge.json"), [], [Row("test_x", "holds")])
+    badge = json.loads((tmp_path / "badge.json").read_text(encoding="utf-8"))
+    assert (badge["schemaVersion"], badge["message"]) == (1, "conforms")
+
+
+def test_groups_that_hold_are_named_beside_those_that_fail() -> None:
+    """A failing run has a row for each failing group, and names the others."""
+    rows = [Row("a", "FAILS", "laws"), Row("b", "holds", "bounds"), Row("c", "not judged", "cell")]
+    _, *lines = group_lines(rows)
+    assert re.match(r"laws +1 .*1 of 1 FAIL$", lines[0])
+    assert lines[1:] == ["holding: bounds", "not judged: cell"]
+
+
+def test_probes_leave_the_generator_as_it_was() -> None:
+    """What is judged after them draws what it would draw without."""
+    before = torch.get_rng_state()
+    lacks(nn.RNN)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+CRASHING = """
+import os
+from torch import nn
+
+class RNN(nn.RNN):
+    def forward(self, *arguments):
+        if self.bidirectional:
+            os.abort()
+        return super().forward(*arguments)
+"""
+
+
+def test_a_probe_that_ends_the_process_is_one_cause_and_the_rest_is_judged(tmp_path: Path) -> None:
+    """What was probed is lacking, and properties that do not need it hold."""
+    (tmp_path / "crashing.py").write_text(CRASHING, encoding="utf-8")
+    options = ["--subject", "crashing:RNN", "--profile", "smoke", "-n", "1", "--json", "found.json"]
+    done = verify(tmp_path, *options, "-k", "setup or every_step_obeys")
+    assert done.returncode == 1
+    found = json.loads((tmp_path / "found.json").read_text(encoding="utf-8"))
+    (cause,) = found["causes"]
+    assert (cause["rank"], cause["capabilities"]) == ("crash", ["bidirectional"])
+    verdicts = [row["verdict"] for row in found["properties"]]
+    assert sorted(verdicts) == ["FAILS", "holds", "holds", *["not judged"] * 3]
+
+
+def test_a_run_in_github_actions_writes_a_summary_and_annotations(
+    verify_here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody has to ask for them."""
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", "summary.md")
+    subject = ("--subject", f"{MISBEHAVING}:DirectionsSwapped", "--profile", "smoke")
+    done = verify_here(*subject, "-k", "every_step_obeys and bidirectional and not deep")
+    assert re.search(r"^::error title=.*::.*%0A", done.stdout, re.MULTILINE)
+    summary = Path("summary.md").read_text(encoding="utf-8")
+    assert "does not conform: 1 cause in bounds" in summary
+    assert "```text\n1. " in summary
+
+
+def test_a_programs_folder_has_a_program_for_each_cause_that_a_plain_call_shows(
+    verify_here: Here,
+) -> None:
+    """With --reproducer, the program names its cause."""
+    subject = ("--subject", f"{MISBEHAVING}:DirectionsSwapped", "--profile", "smoke")
+    options = ("--reproducer", "programs", "--badge", "badge.json")
+    verify_here(*subject, *options, "-k", "every_step_obeys and bidirectional and not deep")
+    (program,) = Path("programs").iterdir()
+    assert program.name == "01_every_step_obeys_the_recurrence.py"
+    assert json.loads(Path("badge.json").read_text(encoding="utf-8"))["message"] == "1 cause"
