@@ -267,15 +267,18 @@ Expected = dict[str, Bounded]
 class Hypothesis(NamedTuple):
     """A sentence that may be true of a subject, and what results or gradients are if it is.
 
-    `reach` has the directions of layers whose h_n, or whose parameters' gradients, it may
-    change; None is all. One that `widens` the bounds, for a loss of precision, must do so for
-    a reason: errors come near its bounds, and have `both_signs` if they are of rounding. Arrays
-    that are rounded to a coarser dtype have no more digits: `few_digits` names it.
-    Where small numbers are taken for zero, what is wrong are `zeros`.
+    `arrays` names the results or gradients that it may change, `reach` has the directions of
+    layers whose h_n, or whose parameters' gradients, it may change; None is all.
+
+    One that `widens` the bounds, for a loss of precision, must do so for a reason: errors come
+    near its bounds, and have `both_signs` if they are of rounding. Arrays that are rounded to a
+    coarser dtype have no more digits: `few_digits` names it. Where small numbers are taken for
+    zero, what is wrong are `zeros`.
     """
 
     sentence: str
     expected: Callable[[Oracle], Expected]
+    arrays: frozenset[str] | None = None
     reach: Places | None = None
     widens: bool = False
     both_signs: bool = False

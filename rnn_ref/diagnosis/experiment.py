@@ -21,6 +21,8 @@ from rnn_ref.cases.problem import Problem
 from rnn_ref.diagnosis.changes import Expected, Hypothesis, Place, Places, Plain, results_of
 from rnn_ref.diagnosis.gradient_hypotheses import (
     local_gradients,
+    named_gradients,
+    named_local_gradients,
     precise_gradients,
     wide_gradients,
 )
@@ -35,7 +37,13 @@ Listing = Callable[[Problem], list[Hypothesis]]
 
 TIERS: dict[str, tuple[Listing, ...]] = {
     "results": (wide_hypotheses, local_hypotheses, precision_hypotheses),
-    "gradients": (wide_gradients, local_gradients, precise_gradients),
+    "gradients": (
+        named_gradients,
+        wide_gradients,
+        named_local_gradients,
+        local_gradients,
+        precise_gradients,
+    ),
 }
 """The hypotheses of each kind; later ones are tried where no earlier one fits."""
 
@@ -172,7 +180,7 @@ class Trial:
     def is_explained(self, hypothesis: Hypothesis) -> bool:
         """Tell whether a hypothesis expects everything that was got, and for a reason."""
         with np.errstate(all="ignore"):
-            if hypothesis.reach is not None and not self.touched <= hypothesis.reach:
+            if self.is_beyond(hypothesis):
                 return False
             if not hypothesis.widens and self.is_far(hypothesis.expected(self.plain)):
                 return False
@@ -184,6 +192,13 @@ class Trial:
             if hypothesis.widens:
                 return self.shows_rounding(hypothesis, expected)
             return self.is_distinct(expected)
+
+    def is_beyond(self, hypothesis: Hypothesis) -> bool:
+        """Tell whether something is wrong that a hypothesis leaves as it is."""
+        if hypothesis.arrays is not None:
+            names = {name for name, mask in self.wrong.items() if mask.any()}
+            return not names <= hypothesis.arrays
+        return hypothesis.reach is not None and not self.touched <= hypothesis.reach
 
     def is_far(self, expected: dict[str, Any]) -> bool:
         """Tell, from values without bounds, whether it is vain to compute the bounds.
@@ -250,6 +265,7 @@ class Search:
     deadline: float
     trials: list[Trial] = field(default_factory=list)
     tried: set[str] = field(default_factory=set)
+    drawn: set[Draw] = field(default_factory=set)
     plan: Iterator[Draw] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -266,9 +282,10 @@ class Search:
         return [trial for trial in self.trials if trial.wrong_elements]
 
     def attempt(self, draw: Draw) -> Trial | None:
-        """Run the subject on a draw; None if it raises, or if that would take too long."""
-        if not is_quick(draw.case):
+        """Run the subject on a new draw; None if it raises, or if that would take too long."""
+        if draw in self.drawn or not is_quick(draw.case):
             return None
+        self.drawn.add(draw)
         problem = self.subject.problem(draw.case)
         problem = shrunk(problem) if draw.small else problem
         try:
@@ -324,7 +341,7 @@ class Search:
     def confirmed(self, tier: Listing, survivors: list[str]) -> list[str]:
         """Draw further cases until one hypothesis is left; return it, or two at most."""
         widens = tier in WIDENING
-        for trial in self.trials[:-1]:
+        for trial in [trial for trial in self.trials if trial is not self.wrong[0]]:
             survivors = self.filtered(tier, trial, survivors)
         for draw in more_cases(self.case, widens):
             if not survivors or self.is_enough(survivors, widens) or not self.in_time:

@@ -36,16 +36,19 @@ FACTORS = {
 """What may have become of a gradient, by a word."""
 
 
+def named_gradients(p: Problem) -> list[Hypothesis]:
+    """List what may have become of finished gradients of the whole network."""
+    return [*by_name(p, everywhere(p.L, p.D)), *about_arguments(p)]
+
+
 def wide_gradients(p: Problem) -> list[Hypothesis]:
     """List what may be wrong with the backward pass of the whole network."""
-    whole = everywhere(p.L, p.D)
-    return [
-        *by_name(p, whole),
-        *local(p, whole),
-        *about_arguments(p),
-        *about_upstream(p),
-        *about_flow(p),
-    ]
+    return [*local(p, everywhere(p.L, p.D)), *about_upstream(p), *about_flow(p)]
+
+
+def named_local_gradients(p: Problem) -> list[Hypothesis]:
+    """List what may have become of finished gradients of a part of the network."""
+    return [h for where in parts(p.L, p.D) for h in by_name(p, where)]
 
 
 def local_gradients(p: Problem) -> list[Hypothesis]:
@@ -53,7 +56,7 @@ def local_gradients(p: Problem) -> list[Hypothesis]:
     return [
         h._replace(reach=with_others(where, p.L, p.D, above=False))
         for where in parts(p.L, p.D)
-        for h in (*by_name(p, where), *local(p, where))
+        for h in local(p, where)
     ]
 
 
@@ -69,7 +72,7 @@ def afterwards(sentence: str, names: list[str], function: Callable[[Any], Any]) 
         right = oracle.gradients_end_to_end
         return right | {name: function(right[name]) for name in names if name in right}
 
-    return Hypothesis(sentence, expected)
+    return Hypothesis(sentence, expected, arrays=frozenset(names))
 
 
 def factors(p: Problem) -> dict[str, float]:

@@ -25,45 +25,49 @@ from rnn_ref.judging.oracle import Oracle
 from rnn_ref.reference import Array, directions, final, in_reading_order, run
 
 
+def of_directions() -> dict[str, Change]:
+    """List changes of how two directions are read and joined."""
+    return {
+        "the reverse direction reads forward, and its output is not flipped": Change(
+            reads=lambda x, place: x, returns=lambda y, place: y
+        ),
+        "the reverse direction reads forward, and its output is flipped": Change(
+            reads=lambda x, place: x
+        ),
+        "the output of the reverse direction is left in its reading order": Change(
+            returns=lambda y, place: y
+        ),
+        "the directions are joined the other way round": Change(
+            joins=lambda ys, below, l: joined(ys[::-1], below, l)
+        ),
+        "the directions' units are interleaved": Change(joins=interleave),
+        "the forward direction's states stand in place of the reverse one's too": Change(
+            joins=lambda ys, below, l: joined([ys[0], ys[0]], below, l)
+        ),
+        "the reverse direction skips its first step and repeats its last": Change(
+            reads=lambda x, place: np.concatenate([x[:-1][::-1], x[:1]]) if place.d else x
+        ),
+    }
+
+
+def of_layers() -> dict[str, Change]:
+    """List changes of what layers read of the layer below."""
+    return {
+        "layers above the first read the first step alone of the layer below": Change(
+            reads=lambda x, place: same_step(x, place.d, 0 if place.l else None)
+        ),
+        "layers above the first read the last step alone of the layer below": Change(
+            reads=lambda x, place: same_step(x, place.d, -1 if place.l else None)
+        ),
+        "a residual is added between layers": Change(
+            joins=lambda ys, below, l: joined(ys, below, l) + below if l else joined(ys, below, l)
+        ),
+    }
+
+
 def about_order(p: Problem) -> Iterator[Hypothesis]:
     """List changes of how directions and layers are joined, and of what layers read."""
-    order: dict[str, Change] = {}
-    if p.D == 2:
-        order |= {
-            "the reverse direction reads forward, and its output is not flipped": Change(
-                reads=lambda x, place: x, returns=lambda y, place: y
-            ),
-            "the reverse direction reads forward, and its output is flipped": Change(
-                reads=lambda x, place: x
-            ),
-            "the output of the reverse direction is left in its reading order": Change(
-                returns=lambda y, place: y
-            ),
-            "the directions are joined the other way round": Change(
-                joins=lambda ys, below, l: joined(ys[::-1], below, l)
-            ),
-            "the directions' units are interleaved": Change(joins=interleave),
-            "the forward direction's states stand in place of the reverse one's too": Change(
-                joins=lambda ys, below, l: joined([ys[0], ys[0]], below, l)
-            ),
-            "the reverse direction skips its first step and repeats its last": Change(
-                reads=lambda x, place: np.concatenate([x[:-1][::-1], x[:1]]) if place.d else x
-            ),
-        }
-    if p.L > 1:
-        order |= {
-            "layers above the first read the first step alone of the layer below": Change(
-                reads=lambda x, place: same_step(x, place.d, 0 if place.l else None)
-            ),
-            "layers above the first read the last step alone of the layer below": Change(
-                reads=lambda x, place: same_step(x, place.d, -1 if place.l else None)
-            ),
-            "a residual is added between layers": Change(
-                joins=lambda ys, below, l: (
-                    joined(ys, below, l) + below if l else joined(ys, below, l)
-                )
-            ),
-        }
+    order = (of_directions() if p.D == 2 else {}) | (of_layers() if p.L > 1 else {})
     for sentence, change in order.items():
         yield changed(sentence, change)
         if change.returns is Change.returns and change.joins is Change.joins:
@@ -94,9 +98,7 @@ def same_step(x: Array, d: int, t: int | None) -> Array:
 
 def about_h_n(p: Problem) -> Iterator[Hypothesis]:
     """List changes of which states h_n has, beside a right output."""
-    L, D, N, H = p.L, p.D, p.input.shape[1], p.H
-    rows = np.arange(L * D).reshape(L, D)
-    last = -1
+    N, D = p.input.shape[1], p.D
 
     def of(sentence: str, h_n: Callable[[Any, Any], Any]) -> Hypothesis:
         """Make h_n of the states of each run, [(T, N, H)], and of the right h_n."""
@@ -106,6 +108,7 @@ def about_h_n(p: Problem) -> Iterator[Hypothesis]:
                 "output": oracle.output,
                 "h_n": h_n([y for s in oracle.states for y in directions(s, D)], oracle.h_n),
             },
+            arrays=frozenset(["h_n"]),
         )
 
     yield of("h_n is the state after the first step", lambda ys, h: np.stack([y[0] for y in ys]))
@@ -121,26 +124,30 @@ def about_h_n(p: Problem) -> Iterator[Hypothesis]:
     yield of("all rows of h_n are row 0", lambda ys, h: h[:, np.zeros(N, int)])
     yield of(
         "h_n (L*D, N, H) has the memory of (N, L*D, H)",
-        lambda ys, h: h.swapaxes(0, 1).copy().reshape(L * D, N, H),
+        lambda ys, h: h.swapaxes(0, 1).copy().reshape(h.shape),
     )
-    orders = {}
-    if L > 1:
-        orders["the layers of h_n are in the reverse order"] = rows[::-1]
-        orders["h_n of layer 0 is returned for all layers"] = np.broadcast_to(rows[:1], rows.shape)
-        orders["h_n of the last layer is returned for all layers"] = np.broadcast_to(
-            rows[last:], rows.shape
-        )
     if D == 2:
-        orders["the directions of h_n are swapped"] = rows[:, ::-1]
-        orders["the forward h_n is returned for the reverse direction"] = rows[:, :1].repeat(2, 1)
-        if L > 1:
-            orders["h_n has directions before layers"] = rows.T
         yield of(
             "the reverse h_n is from the wrong end (its first step, t = T - 1)",
             lambda ys, h: np.stack([y[0 if i % 2 else -1] for i, y in enumerate(ys)]),
         )
-    for sentence, order in orders.items():
-        yield of(sentence, lambda ys, h, order=order: h[order.ravel()])  # type: ignore[misc]
+    for sentence, rows in orders_of_h_n(p.L, D).items():
+        yield of(sentence, lambda ys, h, rows=rows: h[rows.ravel()])  # type: ignore[misc]
+
+
+def orders_of_h_n(L: int, D: int) -> dict[str, Any]:
+    """List the orders in which the rows l*D + d of h_n may be returned."""
+    rows, orders = np.arange(L * D).reshape(L, D), {}
+    if L > 1:
+        orders["the layers of h_n are in the reverse order"] = rows[::-1]
+        orders["h_n of layer 0 is returned for all layers"] = rows[:1].repeat(L, 0)
+        orders["h_n of the last layer is returned for all layers"] = rows[L - 1 :].repeat(L, 0)
+    if D == 2:
+        orders["the directions of h_n are swapped"] = rows[:, ::-1]
+        orders["the forward h_n is returned for the reverse direction"] = rows[:, :1].repeat(2, 1)
+    if L > 1 and D == 2:
+        orders["h_n has directions before layers"] = rows.T
+    return orders
 
 
 SCALES = (2.0, 0.5, 1.1, 0.9, 1.01, 0.99, 1.001, 0.999, 1 / 0.9, 1 / 0.8)
@@ -153,7 +160,9 @@ def about_output(p: Problem) -> Iterator[Hypothesis]:
 
     def of(sentence: str, output: Callable[[Any], Any]) -> Hypothesis:
         return Hypothesis(
-            sentence, lambda oracle: {"output": output(oracle.output), "h_n": oracle.h_n}
+            sentence,
+            lambda oracle: {"output": output(oracle.output), "h_n": oracle.h_n},
+            arrays=frozenset(["output"]),
         )
 
     yield of("the output is in the reverse order of time", lambda y: y[::-1])
