@@ -231,7 +231,7 @@ FORMS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("form", FORMS[::7], ids=str)
+@pytest.mark.parametrize("form", FORMS[::13], ids=str)
 def test_every_hypothesis_expects_arrays_of_the_right_shapes(form: Case) -> None:
     """On every form, all hypotheses can be computed, and none is there twice."""
     plain, bounded = Plain(form.problem()), Oracle(form.problem())
