@@ -114,7 +114,7 @@ def rnn_judge(request: pytest.FixtureRequest) -> Callable[..., None]:
 
     def judge(declared: Property, structure: str) -> None:
         judge = session.judge if declared.setup else session.informed_judge
-        explain = partial(session.explain, declared, structure)
+        explain = partial(session.explainer.findings, judge, declared, structure)
         end(request, lambda: judge.judge(declared, structure), explain)
 
     return judge

@@ -150,7 +150,7 @@ def test_a_ledger_is_taken_by_the_command_line(tmp_path: Path, verify_here: Here
     """What it knows is shown as known, and the run conforms."""
     file = ledger(tmp_path, ENTRY + f'subject = "{MISBEHAVING}:BiasIgnored"\n')
     options = ["--subject", f"{MISBEHAVING}:BiasIgnored", "--deviations", str(file)]
-    done = verify_here(*options, "-k", "every_step_obeys and single")
+    done = verify_here(*options, "-v", "-k", "every_step_obeys and single")
     assert done.returncode == 0, done.stdout
     assert re.search(r"^every step obeys the recurrence, .* known$", done.stdout, re.MULTILINE)
     assert ": conforms. 1 property, 1 known deviation, " in done.stdout

@@ -145,11 +145,9 @@ class Bounded(NumberArray):
         if self.whole and largest * r.u <= 1:
             return Bounded(self.value, rounding=r, whole=True)
         charge = charge_of_sum(self.terms, r)
-        parts = np.empty((2, *self.shape))
+        parts = self.parts[:2].copy()
         value, error = parts[0, ...], parts[1, ...]  # views, of a single number too
-        value[...] = self.parts[0]
-        error[...] = scaled(charge.share, magnitude)
-        error += self.parts[1]
+        error += scaled(charge.share, magnitude)
         # Sums of zeros are exact; but float64's own products may underflow to a 0 here.
         products = r.eta > ROUNDING["float64"].eta
         error += np.sign(magnitude) * charge.underflow if products else charge.underflow

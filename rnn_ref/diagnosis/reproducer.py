@@ -117,8 +117,7 @@ def reproducer(
     subject to run. `sentence` says what is wrong, and `replay` is the command that judges the
     case; `rounding` is the model that the bounds follow (default: the dtype's own).
 
-    Raises ValueError unless the subject's name is `module:attribute`, of Python's identifiers
-    with dots between them.
+    Raises ValueError unless the subject's name is `module:attribute`, of Python's identifiers.
     """
     problem = case.problem(rounding)
     oracle = Oracle(problem)

@@ -132,11 +132,9 @@ class Oracle:
 
         tanh: a correct subject may take the slope from the pre-activation in place of the
         rounded state, so the last layer's states have the error of their own step.
-
         relu rounds nothing. If the dtype is the one that sums are accumulated in, a state
         above 0 has the slope 1. A state of 0 has the slope 0, unless its step's error allows
         more than 0: a subject that computes in a wider dtype may store as 0 what was above 0.
-
         The states of the layers below are hidden, and only known end to end. Running the
         layers one by one does not find them: other states may lead to the same output, to
         the bit, and give other gradients.
@@ -148,10 +146,8 @@ class Oracle:
             decided = (output.value > 0) & np.isfinite(last.error)
             error = np.where(decided, output.error, last.error)
         whole = output.whole and not error.any()
-        return [
-            *self.states[:-1],
-            Bounded(output.value, error, rounding=self.rounding, whole=whole),
-        ]
+        last = Bounded(output.value, error, rounding=self.rounding, whole=whole)
+        return [*self.states[:-1], last]
 
     def gradients(self, states: Sequence[Any] | None = None) -> dict[str, Any]:
         """Compute gradients by name, through the given states, by default `self.states`."""

@@ -26,7 +26,6 @@ from rnn_ref.running.options import DTYPES, PROFILES, RunOptions
 if TYPE_CHECKING:
     from rnn_ref.diagnosis.findings import Explainer
     from rnn_ref.judging.deviations import Deviation
-    from rnn_ref.judging.failures import Failure
     from rnn_ref.judging.properties import Property
     from rnn_ref.judging.search import Judge, Outcome
     from rnn_ref.recording.record import Record
@@ -180,10 +179,6 @@ class Session:
         dtypes = [d for d in self.judge.dtypes if d not in names] or list(self.judge.dtypes)
         names &= CAPABILITIES.keys()
         return replace(self.judge, without=self.judge.without | names, lacking=names, dtypes=dtypes)
-
-    def explain(self, declared: Property, structure: str, failure: Failure) -> dict[str, Any]:
-        """Find out more of a failure: which fields of its case matter, and what the fault is."""
-        return self.explainer.findings(self.informed_judge, declared, structure, failure)
 
     @cached_property
     def explainer(self) -> Explainer:
