@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from torch import Tensor
+from torch import Tensor, nn
 
 from rnn_ref.cases.case import Case
 from rnn_ref.diagnosis.changes import Plain
@@ -256,3 +256,19 @@ def test_a_diagnosis_reads_as_a_sentence() -> None:
     assert str(one) == "A: explains 311 of 311 wrong elements in 4 cases"
     assert str(two) == "either A, or B: each explains 5 of 5 wrong elements in 1 case"
     assert str(none) == "none of the 63 hypotheses tried fits"
+
+
+class OutputTooLarge(nn.RNN):
+    """Every output is too large by two millionths; h_n is right."""
+
+    def forward(self, input: Any, h_0: Any = None) -> Any:
+        output, h_n = super().forward(input, h_0)
+        return output * (1 + 2e-6), h_n
+
+
+def test_an_output_that_is_off_alone_is_not_taken_for_an_inaccurate_tanh() -> None:
+    """An error of the states would be in h_n as well."""
+    case = Case.parse("tanh L1 D2 bias T5 N2 I3 H4 float32 weights=torch input=normal h_0 seed=1")
+    found = diagnose(Subject("tests:subject", OutputTooLarge), case, seconds=20)
+    assert found
+    assert found.sentences == ("the output, unlike h_n, has a relative error of up to 1.9e-06",)

@@ -47,6 +47,7 @@ def precision_hypotheses(p: Problem) -> list[Hypothesis]:
     return [
         *exactly_rounded(p),
         *rounded_output(p),
+        *inexact_output(p),
         *rounded_states(p),
         *inaccurate(p, 8 * p.rounding.u, 32 * p.rounding.u),
         *inaccurate_near_0(p),
@@ -136,8 +137,31 @@ def rounded_output(p: Problem) -> Iterator[Hypothesis]:
             return {"output": replaced(y, value_of(y), error), "h_n": h_n}
 
         yield Hypothesis(
-            f"the output is rounded to {dtype}", expected, widens=True, few_digits=dtype
+            f"the output is rounded to {dtype}",
+            expected,
+            arrays=frozenset(["output"]),
+            widens=True,
+            few_digits=dtype,
         )
+
+
+def inexact_output(p: Problem) -> Iterator[Hypothesis]:
+    """List relative errors of the output alone, beside a right h_n, by powers of 2."""
+    relative = 2 * p.rounding.u
+    while relative <= LARGEST_ERROR:
+
+        def expected(oracle: Oracle, relative: float = relative) -> Expected:
+            y, h_n = oracle.results
+            error = error_of(y) + relative * np.abs(value_of(y))
+            return {"output": replaced(y, value_of(y), error), "h_n": h_n}
+
+        yield Hypothesis(
+            f"the output, unlike h_n, has a relative error of up to {relative:.2g}",
+            expected,
+            arrays=frozenset(["output"]),
+            widens=True,
+        )
+        relative *= 2
 
 
 def rounded_states(p: Problem) -> Iterator[Hypothesis]:
