@@ -261,3 +261,11 @@ def test_a_programs_folder_has_a_program_for_each_cause_that_a_plain_call_shows(
     (program,) = Path("programs").iterdir()
     assert program.name == "01_every_step_obeys_the_recurrence.py"
     assert json.loads(Path("badge.json").read_text(encoding="utf-8"))["message"] == "1 cause"
+
+
+def test_probes_leave_no_setting_changed_that_a_property_watches(verify_here: Here) -> None:
+    """A subject that sets the default dtype when it is constructed is found, probes or not."""
+    subject = ("--subject", f"{MISBEHAVING}:SetsDefaultDtype", "--profile", "smoke")
+    done = verify_here(*subject, "-k", "setup or settings_of_the_process")
+    assert done.returncode == 1
+    assert "the default dtype" in done.stdout

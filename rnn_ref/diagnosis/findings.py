@@ -43,8 +43,10 @@ class Explainer:
         if judge.case is None and failure.repeatable and self.seconds > 0:
             found["fields"] = str(fields_that_matter(judge, declared, structure, case))
         if declared.group not in OTHER_MODULES:
-            found["gradients"] = shown(judge.subject, case)
-            if failure.kind == Kind.NUMBERS and (known := self.diagnosis(judge, case)):
+            with judge.around():
+                found["gradients"] = shown(judge.subject, case)
+                known = self.diagnosis(judge, case) if failure.kind == Kind.NUMBERS else None
+            if known:
                 found["diagnosis"] = as_data(known)
         self.seconds -= time.monotonic() - start
         return found

@@ -9,7 +9,9 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch.nn.utils.parametrize import register_parametrization
@@ -140,11 +142,16 @@ NEED = {"dropout": "deep", "double_backward": "gradients"}
 
 
 def lacking(
-    subject: Subject, dtypes: Sequence[str], without: frozenset[str], asking: Callable[[str], None]
+    subject: Subject,
+    dtypes: Sequence[str],
+    without: frozenset[str],
+    asking: Callable[[str], None],
+    around: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> Iterator[tuple[str, Failure]]:
     """Yield each capability that the subject lacks undeclared, and the failure that shows it.
 
-    `asking` is told of each probe before it runs.
+    `asking` is told of each probe before it runs. `around` is entered for each, and puts back
+    what it may change.
     """
     missing = set(without)
     for name, probe in PROBES.items():
@@ -154,7 +161,9 @@ def lacking(
             continue
         asking(name)
         for plain in plain_cases(dtypes, missing):
-            if cause := raised_by(probe, subject, plain):
+            with around():
+                cause = raised_by(probe, subject, plain)
+            if cause:
                 missing.add(name)
                 yield name, failure_of_probe(subject, name, plain, cause)
                 break

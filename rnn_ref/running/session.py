@@ -242,8 +242,10 @@ def probe(session: Session) -> None:
             session.guard.note({"probe": name})
 
     judge = session.judge
-    for name, failure in lacking(judge.subject, judge.dtypes, judge.without, asking):
-        plain = shown(judge.subject, Case.parse(failure.case))
+    asked = lacking(judge.subject, judge.dtypes, judge.without, asking, judge.around)
+    for name, failure in asked:
+        with judge.around():
+            plain = shown(judge.subject, Case.parse(failure.case))
         found = {"failure": failure.as_dict(), "findings": {"gradients": plain}}
         session.folder.post(LACKING + name, json.dumps(found))
 
