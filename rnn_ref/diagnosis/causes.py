@@ -210,7 +210,8 @@ def sentence_of(entry: Entry) -> str:
         return " or ".join(diagnosis["sentences"])
     if failure["comparisons"]:
         first = failure["comparisons"][0]
-        return f"{first['name']} is wrong" + (f" ({first['note']})" if first["note"] else "")
+        how = "is NaN" if math.isnan(number(first["worst"]["got"])) else "is wrong"
+        return f"{first['name']} {how}" + (f" ({first['note']})" if first["note"] else "")
     return str(failure["text"]).partition("\n")[0]
 
 
@@ -234,6 +235,8 @@ def label_of(failure: dict[str, Any]) -> str:
 def evidence(entry: Entry) -> list[str]:
     """Gather the lines that show a cause: what explains it, where it is, what it needs."""
     failure, lines = entry["failure"], []
+    if failure["variant"]:
+        lines.append(f"variant: {failure['variant']}")
     if not failure["repeatable"]:
         lines.append("not repeatable: identical runs give other results")
     if hint := HINTS.get(label_of(failure)) if entry["setup"] else None:

@@ -20,7 +20,8 @@ def cause_lines(number: int, cause: Cause, width: int, *, verbose: bool = False)
     lines += [MARGIN + line for line in cause.evidence]
     if cause.capabilities:
         options = " ".join(declared_by(name) for name in cause.capabilities)
-        lines.append(f"{MARGIN}lacking: {', '.join(cause.capabilities)}; declare it with {options}")
+        names = ", ".join(cause.capabilities)
+        lines.append(f"{MARGIN}lacking: {names}; mend it, or declare it with {options}")
     lines += [MARGIN + name for name in cause.properties] if verbose else []
     told = cause.replay or (f"case: {cause.case}" if cause.case else "")  # a replay has the case
     return [*lines, MARGIN + told] if told else lines
