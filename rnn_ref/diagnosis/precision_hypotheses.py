@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from rnn_ref.arithmetic.dtypes import ROUNDING, Floats, Rounding, rounded
+from rnn_ref.arithmetic.dtypes import ROUNDING, Floats, rounded
 from rnn_ref.cases.problem import Problem
 from rnn_ref.diagnosis.changes import (
     Change,
@@ -130,38 +130,28 @@ def rounded_output(p: Problem) -> Iterator[Hypothesis]:
     """List the roundings of the output alone, beside a right h_n."""
     for dtype in reversed(coarser(p)):
         r = ROUNDING[dtype]
-
-        def expected(oracle: Oracle, r: Rounding = r) -> Expected:
-            y, h_n = oracle.results
-            error = error_of(y) + 2 * r.u * np.abs(value_of(y)) + r.eta
-            return {"output": replaced(y, value_of(y), error), "h_n": h_n}
-
-        yield Hypothesis(
-            f"the output is rounded to {dtype}",
-            expected,
-            arrays=frozenset(["output"]),
-            widens=True,
-            few_digits=dtype,
-        )
+        hypothesis = off_in_output(f"the output is rounded to {dtype}", 2 * r.u, r.eta)
+        yield hypothesis._replace(few_digits=dtype)
 
 
 def inexact_output(p: Problem) -> Iterator[Hypothesis]:
     """List relative errors of the output alone, beside a right h_n, by powers of 2."""
     relative = 2 * p.rounding.u
     while relative <= LARGEST_ERROR:
-
-        def expected(oracle: Oracle, relative: float = relative) -> Expected:
-            y, h_n = oracle.results
-            error = error_of(y) + relative * np.abs(value_of(y))
-            return {"output": replaced(y, value_of(y), error), "h_n": h_n}
-
-        yield Hypothesis(
-            f"the output, unlike h_n, has a relative error of up to {relative:.2g}",
-            expected,
-            arrays=frozenset(["output"]),
-            widens=True,
-        )
+        sentence = f"the output, unlike h_n, has a relative error of up to {relative:.2g}"
+        yield off_in_output(sentence, relative)
         relative *= 2
+
+
+def off_in_output(sentence: str, relative: float, absolute: float = 0.0) -> Hypothesis:
+    """Give the output a further error, and h_n none."""
+
+    def expected(oracle: Oracle) -> Expected:
+        y, h_n = oracle.results
+        error = error_of(y) + relative * np.abs(value_of(y)) + absolute
+        return {"output": replaced(y, value_of(y), error), "h_n": h_n}
+
+    return Hypothesis(sentence, expected, arrays=frozenset(["output"]), widens=True)
 
 
 def rounded_states(p: Problem) -> Iterator[Hypothesis]:
