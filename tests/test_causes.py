@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from rnn_ref.cases.case import Case
-from rnn_ref.diagnosis.causes import Rank, causes
+from rnn_ref.diagnosis.causes import Rank, causes, histogram
 from rnn_ref.diagnosis.fields import fields_that_matter
 from rnn_ref.diagnosis.probes import PROBES, lacking
 from rnn_ref.judging.pattern import common, pattern
@@ -269,3 +269,9 @@ def test_probes_leave_no_setting_changed_that_a_property_watches(verify_here: He
     done = verify_here(*subject, "-k", "setup or settings_of_the_process")
     assert done.returncode == 1
     assert "the default dtype" in done.stdout
+
+
+def test_ratios_are_said_by_decades_where_many_elements_are_wrong() -> None:
+    """Few wrong elements need no histogram."""
+    assert histogram([3, 0, 2, 0]) == []
+    assert histogram([3, 0, 2, 40]) == ["ratio: 3 to 10, 2 to 1,000, 40 beyond"]

@@ -150,7 +150,7 @@ def test_a_fault_without_a_hypothesis_gets_no_sentence(name: str) -> None:
     diagnosis = diagnose(planted(name), Case.parse(SIMPLE), seconds=10)
     assert diagnosis is not None
     assert diagnosis.sentences == ()
-    assert str(diagnosis) == f"none of the {diagnosis.tried} hypotheses tried fits"
+    assert str(diagnosis) == f"none of the {diagnosis.tried} hypotheses tried explains it"
 
 
 @pytest.mark.parametrize("name", ELSEWHERE)
@@ -254,8 +254,8 @@ def test_a_diagnosis_reads_as_a_sentence() -> None:
     two = Diagnosis("results", ("A", "B"), 5, 10, 1, 63)
     none = Diagnosis("results", (), 5, 10, 1, 63)
     assert str(one) == "A: explains 311 of 311 wrong elements in 4 cases"
-    assert str(two) == "either A, or B: each explains 5 of 5 wrong elements in 1 case"
-    assert str(none) == "none of the 63 hypotheses tried fits"
+    assert str(two) == "A or B: each explains 5 of 5 wrong elements in 1 case"
+    assert str(none) == "none of the 63 hypotheses tried explains it"
 
 
 class OutputTooLarge(nn.RNN):

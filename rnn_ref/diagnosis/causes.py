@@ -13,6 +13,7 @@ from typing import Any
 
 from rnn_ref.cases.case import SIZES, Case
 from rnn_ref.judging.failures import Kind, plain
+from rnn_ref.judging.pattern import DECADES
 
 Entry = dict[str, Any]
 """A failing property: its `name` and `group`, its `failure` and its `findings` as data."""
@@ -37,6 +38,9 @@ GROUPS = {
     "setup": Rank.NAMES,
 }
 """The rank of a wrong number or fact, by the group of its property; others are NUMBERS."""
+
+MANY = 20
+"""From how many wrong elements on it is said how their ratios are spread."""
 
 ONE_FACT = ("dropout",)
 """Groups whose properties look at one thing from several sides: their failures are one cause."""
@@ -262,8 +266,17 @@ def about(comparison: dict[str, Any]) -> list[str]:
     lines = [f"first at {place}: {values}; ratio {number(first['ratio']):.3g}"]
     if comparison["elements"] > 1:
         share = f"wrong: {comparison['over']:,} of {comparison['elements']:,}"
-        lines.append("; ".join([share, *found["along"]]))
+        lines.append("; ".join([share, *found["along"], *histogram(found["spread"])]))
     return lines
+
+
+def histogram(spread: Sequence[int]) -> list[str]:
+    """Say how error / bound is spread, where many elements are wrong."""
+    if sum(spread) < MANY:
+        return []
+    bins = [*(f"to {decade:,}" for decade in DECADES), "beyond"]
+    told = [f"{count:,} {name}" for name, count in zip(bins, spread, strict=True) if count]
+    return [f"ratio: {', '.join(told)}"]
 
 
 def places(failure: dict[str, Any]) -> dict[str, Any] | None:

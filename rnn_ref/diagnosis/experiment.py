@@ -102,13 +102,16 @@ class Diagnosis:
     tried: int
 
     def __str__(self) -> str:
-        cases = f"{self.cases} case" + ("s" if self.cases != 1 else "")
-        share = f"{self.wrong} of {self.wrong} wrong elements in {cases}"
+        return ": ".join(filter(None, (" or ".join(self.sentences), self.evidence)))
+
+    @property
+    def evidence(self) -> str:
+        """How much the sentences explain."""
         if not self.sentences:
-            return f"none of the {self.tried} hypotheses tried fits"
-        if len(self.sentences) == 1:
-            return f"{self.sentences[0]}: explains {share}"
-        return f"either {self.sentences[0]}, or {self.sentences[1]}: each explains {share}"
+            return f"none of the {self.tried} hypotheses tried explains it"
+        which = "explains" if len(self.sentences) == 1 else "each explains"
+        cases = f"{self.cases} case" + ("s" if self.cases != 1 else "")
+        return f"{which} {self.wrong:,} of {self.wrong:,} wrong elements in {cases}"
 
 
 def diagnose(subject: Subject, case: Case, *, seconds: float = 2.0) -> Diagnosis | None:

@@ -103,8 +103,4 @@ def shown(subject: Subject, case: Case) -> bool | None:
 def as_data(diagnosis: Diagnosis) -> dict[str, Any]:
     """Give a diagnosis as data: of what, its sentences, and how well they explain it."""
     d = diagnosis
-    text = f"none of the {d.tried} hypotheses tried explains it"
-    if d.sentences:
-        which = "each explains" if len(d.sentences) > 1 else "explains"
-        text = f"{which} {d.wrong:,} of {d.wrong:,} wrong elements in {d.cases} cases"
-    return {"of": d.of, "sentences": list(d.sentences), "text": text}
+    return {"of": d.of, "sentences": list(d.sentences), "text": d.evidence}
