@@ -8,6 +8,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from rnn_ref.cases.case import LAYOUTS, LOSSES, Case
+from rnn_ref.cases.history import DROPOUT, choices, normal
 from rnn_ref.cases.random import INPUTS, WEIGHTS
 from rnn_ref.cases.selection import FIELDS, Domain, require_domain
 
@@ -23,6 +24,9 @@ WIDE_AXES = st.sampled_from(
 
 SEEDS = st.integers(0, 999_999)
 
+MOST_STEPS = 14
+"""The steps of a drawn history at most."""
+
 
 def cases(
     *,
@@ -37,13 +41,15 @@ def cases(
     inputs: Sequence[str] = ("normal", "normal", *INPUTS),
     losses: Sequence[str] = LOSSES,
     variants: Sequence[str] = ("",),
+    steps: Sequence[str] = (),
 ) -> st.SearchStrategy[Case]:
     """Draw cases with each field from the sequence given for it; the first entry is the simplest.
 
     An entry that stands twice is drawn twice as often. `layouts` are "steps" (T, N, I),
     "batch_first" (N, T, I), "unbatched" (T, I) and "unbatched batch_first", which is the
-    same. Cases shrink to T = N = I = H = 1 and to each sequence's first entry, as far as
-    the fault allows. Raises ValueError for an empty sequence, or an entry that no case has.
+    same. `steps` are the words of histories; without any, cases have none. Cases shrink to
+    T = N = I = H = 1 and to each sequence's first entry, as far as the fault allows. Raises
+    ValueError for an empty sequence, or an entry that no case has.
     """
     domain: Domain = {
         "nonlinearities": nonlinearities,
@@ -57,9 +63,24 @@ def cases(
         "losses": losses,
         "variants": variants,
     }
-    require_domain({**domain, "layouts": layouts})
+    require_domain({**domain, "layouts": layouts, **({"steps": steps} if steps else {})})
     chosen = {FIELDS[name]: st.sampled_from(values) for name, values in domain.items()}
+    if steps:
+        chosen["history"] = histories(steps).filter(bool)
     return sized(chosen, st.sampled_from(layouts))
+
+
+@st.composite
+def histories(draw: st.DrawFn, words: Sequence[str]) -> str:
+    """Draw a history of some words, such as `call,eval,call,backward`.
+
+    Each has a few of the words, and those often: so two that matter together meet (Groce et
+    al., Swarm testing, 2012).
+    """
+    few = draw(st.lists(st.sampled_from(words), min_size=2, max_size=8))
+    allowed = choices([word for word in words if word in {"backward", *few}])
+    steps = draw(st.lists(st.sampled_from(allowed), min_size=3, max_size=MOST_STEPS))
+    return normal([DROPOUT, *steps] if DROPOUT in words and draw(st.booleans()) else steps)
 
 
 @st.composite

@@ -284,14 +284,13 @@ class Bare(nn.RNNCell):
 class LayerByLayer(nn.RNN):
     """An nn.RNN whose layers a subclass runs: all that is around them, layouts and dropout."""
 
-    def forward(self, input: Tensor, h_0: Tensor | None = None) -> Any:  # type: ignore[override]
+    def forward(self, input: Tensor, hx: Tensor | None = None) -> Any:  # type: ignore[override]
         unbatched = input.dim() == 2
         x = input[:, None] if unbatched else input.transpose(0, 1) if self.batch_first else input
         D = 2 if self.bidirectional else 1
+        h_0 = hx[:, None] if unbatched and hx is not None else hx
         if h_0 is None:
             h_0 = x.new_zeros(self.num_layers * D, x.shape[1], self.hidden_size)
-        elif unbatched:
-            h_0 = h_0[:, None]
         h_n = []
         for l in range(self.num_layers):
             x = nn.functional.dropout(x, self.dropout, self.training and l > 0)

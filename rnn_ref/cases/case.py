@@ -14,6 +14,7 @@ from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 from rnn_ref.arithmetic.dtypes import ROUNDING, Floats, Rounding, rounded
+from rnn_ref.cases.history import DROPOUT, STEPS, WORDS
 from rnn_ref.cases.problem import Problem
 from rnn_ref.cases.random import INPUTS, WEIGHTS, RandomStream
 from rnn_ref.parameters import Layout, names
@@ -55,7 +56,7 @@ CHOICES = {
 }
 FLAGS = ("bias", "batch_first", "unbatched", "h_0")
 VARIANT = re.compile(r"[\w.+-]*", re.ASCII)
-DEFAULTS = {"loss": "both", "variant": ""}
+DEFAULTS = {"loss": "both", "variant": "", "history": ""}
 """The named fields that a line may leave out."""
 
 
@@ -65,7 +66,8 @@ class Case:
 
     T steps, N batch, I input_size, H hidden_size, L num_layers, D directions; `weights`
     and `input` name regimes (WEIGHTS, INPUTS); `loss` names the results that the loss reads;
-    `variant` names the one variant of the property to judge, or is empty for all variants.
+    `variant` names the one variant of the property to judge, or is empty for all variants;
+    `history` has the steps that a module lives through, for the properties that ask.
     Raises ValueError, in one sentence, for anything out of range.
     """
 
@@ -85,6 +87,7 @@ class Case:
     h_0: bool = False
     loss: str = "both"
     variant: str = ""
+    history: str = ""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -115,7 +118,7 @@ class Case:
 
     @classmethod
     def parse(cls, line: str) -> Case:
-        """Read a line, its words in any order; flags, `loss` and `variant` may be left out."""
+        """Read a line, its words in any order; flags and what has a default may be left out."""
         values: dict[str, Any] = {}
         for word in line.split():
             name, value = read_word(word)
@@ -177,6 +180,17 @@ def require_field(name: str, value: Any) -> None:
         )
     if name == "variant" and not (isinstance(value, str) and VARIANT.fullmatch(value)):
         raise ValueError(f"case: expected a variant without spaces, got {value!r}")
+    if name == "history":
+        require_history(value)
+
+
+def require_history(history: Any) -> None:
+    """Raise ValueError, in one sentence, for a history that is no text of known steps."""
+    for step in filter(None, str(history).split(",")):
+        word, *traits = step.split("+")
+        known = word in (*STEPS, DROPOUT) and (not traits or word == "call")
+        if not known or not all(trait in WORDS and trait not in STEPS for trait in traits):
+            raise ValueError(f"case: expected steps such as call or backward, got {step!r}")
 
 
 def read_word(word: str) -> tuple[str, Any]:
@@ -187,7 +201,7 @@ def read_word(word: str) -> tuple[str, Any]:
         return size[1], int(size[2])
     if seed := re.fullmatch(r"seed=(\d+)", word, re.ASCII):
         return "seed", int(seed[1])
-    if pair := re.fullmatch(r"(weights|input|loss|variant)=(.+)", word):
+    if pair := re.fullmatch(r"(weights|input|loss|variant|history)=(.+)", word):
         return pair[1], pair[2]
     for name in ("nonlinearity", "dtype"):
         if word in CHOICES[name]:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from rnn_ref.cases import history
 from rnn_ref.cases.case import CHOICES, LAYOUTS, SIZES, Case
 
 Domain = dict[str, Sequence[Any]]
@@ -30,15 +31,22 @@ class Capability:
     remaining: Domain = field(default_factory=dict)
 
 
+def never(*words: str) -> Domain:
+    """Leave some words out of histories."""
+    return {"steps": tuple(word for word in history.WORDS if word not in words)}
+
+
 CAPABILITIES: dict[str, Capability] = {
-    "gradients": Capability("backward through the module"),
+    "gradients": Capability("backward through the module", never(*history.GRADIENTS)),
     "double_backward": Capability("backward through backward"),
-    "packed": Capability("a packed sequence as input"),
+    "packed": Capability("a packed sequence as input", never("packed")),
     "packing": Capability("the functions that pack sequences, beside torch's own"),
     "cell": Capability("an RNNCell"),
-    "autocast": Capability("calls under torch.autocast"),
-    "dropout": Capability("dropout between layers"),
-    "pickle": Capability("copies of a module, by pickle, deepcopy and torch.save"),
+    "autocast": Capability("calls under torch.autocast", never("autocast")),
+    "dropout": Capability("dropout between layers", never("dropout")),
+    "pickle": Capability(
+        "copies of a module, by pickle, deepcopy and torch.save", never("deepcopy", "pickle")
+    ),
     "parametrized": Capability("weights under torch.nn.utils.parametrize and weight_norm"),
     "meta": Capability("construction on the meta device"),
     "placement": Capability("the options dtype and device of the constructor"),
@@ -50,8 +58,12 @@ CAPABILITIES: dict[str, Capability] = {
     "bias": Capability("networks with biases", {"biases": (False,)}),
     "no_bias": Capability("networks without biases", {"biases": (True,)}),
     "batch_first": Capability("input as (N, T, I)", {"layouts": ("steps", "unbatched")}),
-    "unbatched": Capability("input without a batch axis", {"layouts": ("steps", "batch_first")}),
-    "h_0": Capability("an initial state", {"initial_states": (False,)}),
+    "unbatched": Capability(
+        "input without a batch axis", {"layouts": ("steps", "batch_first"), **never("unbatched")}
+    ),
+    "h_0": Capability(
+        "an initial state", {"initial_states": (False,), **never(*history.TRAITS["start"])}
+    ),
 }
 
 FIELDS = {
@@ -66,6 +78,7 @@ FIELDS = {
     "inputs": "input",
     "losses": "loss",
     "variants": "variant",
+    "steps": "history",
 }
 """By argument of `strategies.cases`, the field of a case that it gives."""
 
@@ -92,6 +105,9 @@ def require_value(argument: str, value: Any) -> None:
         choices = tuple(LAYOUTS) if name == "layout" else CHOICES[name]
         if value not in choices:
             raise ValueError(f"{argument}: expected one of {', '.join(choices)}, got {value!r}")
+    elif name == "history":
+        if value not in history.WORDS:
+            raise ValueError(f"{argument}: expected words of a history, got {value!r}")
     elif name != "variant" and type(value) is not bool:
         raise ValueError(f"{argument}: expected true or false, got {value!r}")
 
@@ -101,6 +117,8 @@ def restrict(domain: Domain, without: Iterable[str]) -> Domain:
     domain = dict(domain)
     for capability in without:
         for name, remaining in CAPABILITIES[capability].remaining.items():
+            if name == "steps" and name not in domain:
+                continue
             values = domain.get(name, remaining)
             domain[name] = tuple(value for value in values if value in remaining)
     return domain
@@ -108,7 +126,11 @@ def restrict(domain: Domain, without: Iterable[str]) -> Domain:
 
 def outside(case: Case, domain: Domain) -> str:
     """Name the first field of a case that is outside a domain; empty if it is inside."""
+    if bool(case.history) != ("steps" in domain):
+        return "history"
     for argument, values in domain.items():
-        if getattr(case, FIELDS[argument]) not in values:
-            return FIELDS[argument]
+        name = FIELDS[argument]
+        got = history.words_of(case.history) if name == "history" else [getattr(case, name)]
+        if not set(got).issubset(values):
+            return name
     return ""

@@ -151,12 +151,22 @@ class Oracle:
 
     def gradients(self, states: Sequence[Any] | None = None) -> dict[str, Any]:
         """Compute gradients by name, through the given states, by default `self.states`."""
-        p, take = self.problem, self.for_sums_over_time
+        p = self.problem
         dy = np.zeros(p.output_shape) if p.grad_output is None else p.grad_output
         dh_n = np.zeros(p.h_n_shape) if p.grad_h_n is None else p.grad_h_n
+        by_name = self.differentiate(self.known(dy), self.known(dh_n), states)
+        if p.h_0 is None:
+            del by_name["h_0"]
+        return {name: gradient.stored for name, gradient in by_name.items()}
+
+    def differentiate(
+        self, dy: Any, dh_n: Any, states: Sequence[Any] | None = None
+    ) -> dict[str, Any]:
+        """Compute gradients by name, h_0's too, from any upstream ones; sums are not yet stored."""
+        take = self.for_sums_over_time
         dx, dh_0, dlayers = backward(
-            take(self.known(dy)),
-            take(self.known(dh_n)),
+            take(dy),
+            take(dh_n),
             take(self.x),
             take(self.h_0),
             [[Weights(*map(take, w)) for w in layer] for layer in self.network.layers],
@@ -164,10 +174,7 @@ class Oracle:
             self.activation,
             [take(mask) for mask in self.masks],
         )
-        by_name = self.network.named(dlayers) | {"input": dx}
-        if p.h_0 is not None:
-            by_name["h_0"] = dh_0
-        return {name: gradient.stored for name, gradient in by_name.items()}
+        return self.network.named(dlayers) | {"input": dx, "h_0": dh_0}
 
     @cached_property
     def gradients_end_to_end(self) -> dict[str, Any]:

@@ -89,7 +89,10 @@ def edited(name: str, old: str, new: str, source: ModuleType) -> Subject:
 def with_faulty(faulty: type) -> Subject:
     """Make a subject of plain parts and a faulty one."""
     if issubclass(faulty, Direction):
-        return plain(type(faulty.__name__, (PlainRNN,), {"direction": faulty}))
+        name = f"{faulty.__name__}RNN"
+        made = type(name, (PlainRNN,), {"direction": faulty, "__module__": __name__})
+        globals()[name] = made  # so that it can be pickled
+        return plain(made)
     if issubclass(faulty, nn.RNNCell):
         return plain(cell=faulty)
     return plain(faulty)

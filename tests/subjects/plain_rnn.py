@@ -63,10 +63,10 @@ class PlainRNN(nn.RNN):
 
     direction = Direction
 
-    def forward(self, input, h_0: Tensor | None = None):  # type: ignore[no-untyped-def]
+    def forward(self, input, hx: Tensor | None = None):  # type: ignore[no-untyped-def]
         if isinstance(input, PackedSequence):
-            return self.run_packed(input, h_0)
-        return self.run_padded(input, h_0)
+            return self.run_packed(input, hx)
+        return self.run_padded(input, hx)
 
     def run_padded(self, input: Tensor, h_0: Tensor | None) -> tuple[Tensor, Tensor]:
         self.require(input, h_0)
@@ -123,7 +123,7 @@ class PlainRNN(nn.RNN):
         outputs, h_n = [], []
         for n, length in enumerate(lengths.tolist()):
             alone = x[:length, n]
-            output, h = self(alone, None if h_0 is None else h_0[:, n])
+            output, h = self.forward(alone, None if h_0 is None else h_0[:, n])
             outputs.append(output)
             h_n.append(h)
         packed = pack_sequence(outputs, enforce_sorted=input.sorted_indices is None)
