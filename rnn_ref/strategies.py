@@ -1,16 +1,20 @@
-"""Hypothesis strategies that draw cases: small mostly, past the sizes where kernels break."""
+"""Hypothesis strategies that draw cases: small mostly, past the sizes where kernels break.
+
+Sizes go to 65 or, where it is asked for, far beyond along one axis.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hypothesis import strategies as st
 
 from rnn_ref.cases.case import LAYOUTS, LOSSES, Case
 from rnn_ref.cases.random import INPUTS, WEIGHTS
-from rnn_ref.cases.selection import FIELDS, Domain, require_domain
+from rnn_ref.cases.selection import DEEP_OR_NOT, DEEPEST, FIELDS, Domain, require_domain
 
+TINY = st.integers(1, 3)
 SMALL = st.integers(1, 5)
 EDGES = (6, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65)
 """Around vector widths and tiles: 8, 16, 32, 64 and their neighbours."""
@@ -23,12 +27,41 @@ WIDE_AXES = st.sampled_from(
 
 SEEDS = st.integers(0, 999_999)
 
+FAR = tuple(power + by for power in (128, 256, 512, 1024) for by in (-1, 0, 1))
+"""Around tiles of a large product, threads of a block and steps of an unrolled loop."""
+
+STAIRS = (*range(1, 6), *EDGES)
+"""What a far size shrinks to. Far ones stand so often beside it that few others are drawn."""
+
+LAYERS = tuple(range(DEEPEST + 1, 13))
+
+GRID = (65535, 65536, 65537)
+"""Around the most blocks along the second axis of a GPU's grid."""
+
+SHAPES: dict[str, tuple[dict[str, int], ...]] = {
+    "T": tuple({"T": size} for size in (*STAIRS, *FAR * 24)),
+    "N": tuple({"N": size} for size in (*STAIRS, *FAR * 16, *FAR[-1:] * 96)),
+    "I": tuple({"I": size} for size in (*STAIRS, *FAR * 16, *FAR[-1:] * 96)),
+    "H": tuple({"H": size} for size in (*STAIRS, *FAR[:-3] * 20)),
+    "L": tuple({"L": size} for size in (*range(1, DEEPEST + 1), *LAYERS * 8)),
+    "NT": ({"N": 1}, *({"N": -(-size // T), "T": T} for T in (1, 2, 3) for size in GRID * 2)),
+    "W": tuple({"H": size} for size in (*STAIRS, *FAR[-3:] * 20, *FAR[-1:] * 60)),
+}
+"""By the axes of FAR_AXES, how far out a case may be along them, from the nearest.
+
+What goes wrong past a size shows in all that are larger, so the largest stands most often;
+but many steps take long, and so do the million weights of W.
+"""
+
+MOST = {"weights": 1_060_000, "steps": 1_030, "states": 270_000}
+"""The numbers in W_hh, the steps and the states of a far case, at most, in all its runs."""
+
 
 def cases(
     *,
     dtypes: Sequence[str] = ("float32", "float64"),
     nonlinearities: Sequence[str] = ("tanh", "relu"),
-    num_layers: Sequence[int] = (1, 1, 1, 2, 2, 3, 4),
+    num_layers: Sequence[int] = DEEP_OR_NOT,
     directions: Sequence[int] = (1, 2),
     biases: Sequence[bool] = (True, True, False),
     layouts: Sequence[str] = ("steps", *LAYOUTS),
@@ -37,13 +70,15 @@ def cases(
     inputs: Sequence[str] = ("normal", "normal", *INPUTS),
     losses: Sequence[str] = LOSSES,
     variants: Sequence[str] = ("",),
+    far: str = "",
 ) -> st.SearchStrategy[Case]:
     """Draw cases with each field from the sequence given for it; the first entry is the simplest.
 
     An entry that stands twice is drawn twice as often. `layouts` are "steps" (T, N, I),
     "batch_first" (N, T, I), "unbatched" (T, I) and "unbatched batch_first", which is the
-    same. Cases shrink to T = N = I = H = 1 and to each sequence's first entry, as far as
-    the fault allows. Raises ValueError for an empty sequence, or an entry that no case has.
+    same. With `far`, one of FAR_AXES, cases are far out along it, and tiny else. Cases shrink to
+    T = N = I = H = 1 and to each sequence's first entry, as far as the fault allows. Raises
+    ValueError for an empty sequence, or an entry that no case has.
     """
     domain: Domain = {
         "nonlinearities": nonlinearities,
@@ -59,6 +94,9 @@ def cases(
     }
     require_domain({**domain, "layouts": layouts})
     chosen = {FIELDS[name]: st.sampled_from(values) for name, values in domain.items()}
+    if far:
+        fewest = {"L": min(num_layers), "D": min(directions), "H": 1}
+        return far_out(chosen, layouts, SHAPES[far], fewest)
     return sized(chosen, st.sampled_from(layouts))
 
 
@@ -76,3 +114,34 @@ def sized(
         fields["N"] = 1
     fields |= {name: draw(strategy) for name, strategy in chosen.items()}
     return Case(**layout._asdict(), seed=draw(SEEDS), **fields)
+
+
+@st.composite
+def far_out(
+    draw: st.DrawFn,
+    chosen: dict[str, st.SearchStrategy[Any]],
+    layouts: Sequence[str],
+    shapes: Sequence[dict[str, int]],
+    fewest: dict[str, int],
+) -> Case:
+    """Draw cases with the chosen fields, a far shape and tiny sizes.
+
+    Where that takes more than MOST, they have as few layers, directions and units as can be.
+    """
+    fields: dict[str, Any] = {name: draw(strategy) for name, strategy in chosen.items()}
+    fields |= {size: draw(TINY) for size in "TNIH"}
+    batched = [name for name in layouts if not LAYOUTS[name].unbatched]
+    layout = LAYOUTS[draw(st.sampled_from(batched if "N" in shapes[0] else layouts))]
+    if layout.unbatched:
+        fields["N"] = 1
+    if not is_affordable(fields | shapes[-1]):
+        fields |= fewest
+    fields |= draw(st.sampled_from([s for s in shapes if is_affordable(fields | s)]))
+    return Case(**layout._asdict(), seed=draw(SEEDS), **fields)
+
+
+def is_affordable(fields: Mapping[str, Any]) -> bool:
+    """Tell whether a case of these sizes takes no more than MOST."""
+    T, N, H, L, D = (fields[name] for name in "TNHLD")
+    needs = {"weights": H * H, "steps": T, "states": T * N * H}
+    return all(L * D * needs[name] <= most for name, most in MOST.items())
