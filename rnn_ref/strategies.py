@@ -70,13 +70,13 @@ def cases(
     inputs: Sequence[str] = ("normal", "normal", *INPUTS),
     losses: Sequence[str] = LOSSES,
     variants: Sequence[str] = ("",),
-    far: str = "",
+    far: Sequence[str] = (),
 ) -> st.SearchStrategy[Case]:
     """Draw cases with each field from the sequence given for it; the first entry is the simplest.
 
     An entry that stands twice is drawn twice as often. `layouts` are "steps" (T, N, I),
     "batch_first" (N, T, I), "unbatched" (T, I) and "unbatched batch_first", which is the
-    same. With `far`, one of FAR_AXES, cases are far out along it, and tiny else. Cases shrink to
+    same. With `far`, of FAR_AXES, cases are far out along one of them, and tiny else. Cases shrink to
     T = N = I = H = 1 and to each sequence's first entry, as far as the fault allows. Raises
     ValueError for an empty sequence, or an entry that no case has.
     """
@@ -96,7 +96,7 @@ def cases(
     chosen = {FIELDS[name]: st.sampled_from(values) for name, values in domain.items()}
     if far:
         fewest = {"L": min(num_layers), "D": min(directions), "H": 1}
-        return far_out(chosen, layouts, SHAPES[far], fewest)
+        return far_out(chosen, layouts, far, fewest)
     return sized(chosen, st.sampled_from(layouts))
 
 
@@ -121,15 +121,16 @@ def far_out(
     draw: st.DrawFn,
     chosen: dict[str, st.SearchStrategy[Any]],
     layouts: Sequence[str],
-    shapes: Sequence[dict[str, int]],
+    far: Sequence[str],
     fewest: dict[str, int],
 ) -> Case:
-    """Draw cases with the chosen fields, a far shape and tiny sizes.
+    """Draw cases with the chosen fields, a far shape along one of the axes, and tiny sizes.
 
     Where that takes more than MOST, they have as few layers, directions and units as can be.
     """
     fields: dict[str, Any] = {name: draw(strategy) for name, strategy in chosen.items()}
     fields |= {size: draw(TINY) for size in "TNIH"}
+    shapes = SHAPES[draw(st.sampled_from(far))]
     batched = [name for name in layouts if not LAYOUTS[name].unbatched]
     layout = LAYOUTS[draw(st.sampled_from(batched if "N" in shapes[0] else layouts))]
     if layout.unbatched:

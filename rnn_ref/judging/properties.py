@@ -37,9 +37,8 @@ class Property:
     `domains` has the cases by structure ("" if there is only one). `variants` names what it
     tries in turn. At most `at_most` examples are drawn; some are far out along one of the axes
     `far` (see `strategies.cases`); with `only_far` all are, along the axis that is the structure.
-    If the `setup` property fails, no
-    other is judged. The `baseline` property compares with a record. Raises ValueError for a
-    domain without cases, or an unknown capability.
+    If the `setup` property fails, no other is judged. The `baseline` property compares with a
+    record. Raises ValueError for a domain without cases, or an unknown capability.
     """
 
     name: str

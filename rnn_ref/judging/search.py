@@ -283,7 +283,7 @@ def draw(
     if near:
         search_among(cases(**domain).filter(is_unknown), near, judge, declared, outcome)
     for axis, examples in far.items():
-        far_out = cases(**domain, far=axis).filter(is_unknown).filter(is_no_point)
+        far_out = cases(**domain, far=(axis,)).filter(is_unknown).filter(is_no_point)
         search_among(far_out, examples, judge, declared, outcome, climbs=False)
 
 
