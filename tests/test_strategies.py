@@ -18,7 +18,7 @@ from rnn_ref.cases.selection import CAPABILITIES, FAR_AXES, STRUCTURES, outside,
 from rnn_ref.judging.search import far_examples
 from rnn_ref.judging.shares import examples_of
 from rnn_ref.running.options import PROFILES
-from rnn_ref.strategies import EDGES, SHAPES, cases
+from rnn_ref.strategies import EDGES, SHAPES, cases, is_far
 from tests.support.judging import PROPERTIES
 
 SIMPLEST = Case("tanh", 1, 1, True, 1, 1, 1, 1, "float32", h_0=True)
@@ -155,8 +155,7 @@ def far_out(request: pytest.FixtureRequest) -> tuple[str, list[Case]]:
 def test_far_cases_are_far_out_along_one_axis_alone(far_out: tuple[str, list[Case]]) -> None:
     """Most are, every far shape is drawn, and whatever is not far out is tiny."""
     axis, found = far_out
-    shapes = {tuple(sorted(shape.items())) for shape in SHAPES[axis]}
-    far = {shape for shape in shapes if max(dict(shape).values()) > (4 if axis == "L" else 65)}
+    far = {tuple(sorted(shape.items())) for shape in SHAPES[axis] if is_far(shape)}
     drawn = [tuple(sorted((n, getattr(c, n)) for n in dict(max(far)))) for c in found]
     assert sum(shape in far for shape in drawn) > 0.7 * len(found)
     assert far <= set(drawn)
