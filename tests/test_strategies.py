@@ -143,7 +143,7 @@ def far_out(request: pytest.FixtureRequest) -> tuple[str, list[Case]]:
     """An axis, and a few hundred cases that are far out along it."""
     axis, found = request.param, []
 
-    @given(case=cases(far=(axis,)))
+    @given(case=cases(far=(axis,), num_layers=(1, 1, 1, 4), directions=(1,)))
     @settings(max_examples=400, derandomize=True, database=None, phases=[Phase.generate])
     def draw(case: Case) -> None:
         found.append(case)
