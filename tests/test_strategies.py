@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -13,8 +14,12 @@ from hypothesis import Phase, find, given, settings
 from rnn_ref.arithmetic.dtypes import ARRAY_DTYPES
 from rnn_ref.cases.case import LOSSES, Case
 from rnn_ref.cases.random import INPUTS, WEIGHTS
-from rnn_ref.cases.selection import CAPABILITIES, STRUCTURES, outside, restrict
-from rnn_ref.strategies import EDGES, cases
+from rnn_ref.cases.selection import CAPABILITIES, FAR_AXES, STRUCTURES, outside, restrict
+from rnn_ref.judging.search import far_examples
+from rnn_ref.judging.shares import examples_of
+from rnn_ref.running.options import PROFILES
+from rnn_ref.strategies import EDGES, SHAPES, cases, is_far
+from tests.support.judging import PROPERTIES
 
 SIMPLEST = Case("tanh", 1, 1, True, 1, 1, 1, 1, "float32", h_0=True)
 
@@ -131,3 +136,55 @@ def test_structures_cover_depth_and_direction(structure: str) -> None:
     domain = STRUCTURES[structure]
     assert (min(domain["num_layers"]) > 1) == ("deep" in structure)
     assert (domain["directions"] == (2,)) == ("bidirectional" in structure)
+
+
+@pytest.fixture(scope="module", params=SHAPES)
+def far_out(request: pytest.FixtureRequest) -> tuple[str, list[Case]]:
+    """An axis, and a few hundred cases that are far out along it."""
+    axis, found = request.param, []
+
+    @given(case=cases(far=(axis,), num_layers=(1, 1, 1, 4), directions=(1,)))
+    @settings(max_examples=400, derandomize=True, database=None, phases=[Phase.generate])
+    def draw(case: Case) -> None:
+        found.append(case)
+
+    draw()
+    return axis, found
+
+
+def test_far_cases_are_far_out_along_one_axis_alone(far_out: tuple[str, list[Case]]) -> None:
+    """Most are, every far shape is drawn, and whatever is not far out is tiny."""
+    axis, found = far_out
+    far = {tuple(sorted(shape.items())) for shape in SHAPES[axis] if is_far(shape)}
+    drawn = [tuple(sorted((n, getattr(c, n)) for n in dict(max(far)))) for c in found]
+    assert sum(shape in far for shape in drawn) > 0.7 * len(found)
+    assert far <= set(drawn)
+    named = set("H" if axis == "W" else axis)
+    assert {getattr(case, name) for case in found for name in set("TNIH") - named} <= {1, 2, 3}
+
+
+def test_far_cases_shrink_to_the_simplest_and_to_what_a_fault_needs() -> None:
+    """A far case shrinks as far as any other; what needs a size keeps the first far one."""
+    for axis in SHAPES:
+        assert find(cases(far=(axis,)), lambda case: True) == SIMPLEST
+    many = settings(max_examples=2000)
+    assert find(cases(far=("I",)), lambda c: c.I > 512, settings=many) == replace(SIMPLEST, I=513)
+    assert find(cases(far=("I",)), lambda c: c.I > 31, settings=many) == replace(SIMPLEST, I=32)
+    past = find(cases(far=("NT",)), lambda c: c.N * c.T > 65535, settings=many)
+    assert past == replace(SIMPLEST, N=65536)
+
+
+@pytest.mark.parametrize("most", PROFILES.values())
+def test_every_property_that_depends_on_sizes_draws_far_ones(most: int) -> None:
+    """In each profile, and along every axis by one property or another."""
+    drawn: Counter[str] = Counter()
+    for declared in PROPERTIES.values():
+        if declared.baseline:
+            continue
+        for structure in declared.domains:
+            examples = min(examples_of(declared.name, most), declared.at_most)
+            far = far_examples(declared, structure, declared.domain(structure), examples, seed=0)
+            assert bool(far) == bool(declared.far)
+            assert declared.only_far or far.total() <= 1 + examples / 40
+            drawn += far
+    assert drawn.keys() >= set(FAR_AXES)

@@ -14,7 +14,16 @@ from rnn_ref.cases.case import CHOICES, LAYOUTS, SIZES, Case
 
 Domain = dict[str, Sequence[Any]]
 
+FAR_AXES = ("T", "N", "I", "H", "L", "NT")
+"""The sizes of a case, or two of them together, that may be far out."""
+
 DEEP = (2, 2, 3, 4)
+DEEPEST = 4
+"""The layers of the deepest network in a domain that goes on to any depth."""
+
+DEEP_OR_NOT = (1, 1, 1, 2, 2, 3, 4)
+"""The layers of networks of any depth."""
+
 STRUCTURES: dict[str, Domain] = {
     "single": {"num_layers": (1,), "directions": (1,)},
     "deep": {"num_layers": DEEP, "directions": (1,)},
@@ -131,6 +140,23 @@ def outside(case: Case, domain: Domain) -> str:
     for argument, values in domain.items():
         name = FIELDS[argument]
         got = history.words_of(case.history) if name == "history" else [getattr(case, name)]
-        if not set(got).issubset(values):
+        deeper = name == "L" and case.L > DEEPEST in values
+        if not set(got).issubset(values) and not deeper:
             return name
     return ""
+
+
+def reached(axes: Iterable[str], domain: Domain) -> list[str]:
+    """List those axes along which cases of a domain may be far out.
+
+    L only where the domain goes on to any depth, N where it has batches, and W, an H past
+    1,000, where it has networks of one run.
+    """
+    layouts = domain.get("layouts", LAYOUTS)
+    L, D = domain.get("num_layers", DEEP_OR_NOT), domain.get("directions", (1, 2))
+    lacking = {
+        "L": DEEPEST not in L,
+        "N": all(LAYOUTS[name].unbatched for name in layouts),
+        "W": min(L) * min(D) > 1,
+    }
+    return [axis for axis in axes if not any(lacking.get(letter) for letter in axis)]

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rnn_ref.cases.selection import CAPABILITIES, STRUCTURES, Domain, require_domain
+from rnn_ref.cases.selection import (
+    CAPABILITIES,
+    FAR_AXES,
+    STRUCTURES,
+    Domain,
+    require_domain,
+)
 
 if TYPE_CHECKING:
     from rnn_ref.cases.case import Case
@@ -29,9 +35,10 @@ class Property:
     `name` is the name of its test, and `group` its group. `promises` are the clauses of the
     documentation that it tests. `needs` are the capabilities without which it is not judged.
     `domains` has the cases by structure ("" if there is only one). `variants` names what it
-    tries in turn. At most `at_most` examples are drawn. If the `setup` property fails, no
-    other is judged. The `baseline` property compares with a record. Raises ValueError for a
-    domain without cases, or an unknown capability.
+    tries in turn. At most `at_most` examples are drawn; some are far out along one of the axes
+    `far` (see `strategies.cases`); with `only_far` all are, along the axis that is the structure.
+    If the `setup` property fails, no other is judged. The `baseline` property compares with a
+    record. Raises ValueError for a domain without cases, or an unknown capability.
     """
 
     name: str
@@ -44,6 +51,8 @@ class Property:
     at_most: int = ANY_NUMBER
     setup: bool = False
     baseline: bool = False
+    far: Sequence[str] = FAR_AXES
+    only_far: bool = False
 
     def __post_init__(self) -> None:
         for domain in self.domains.values():
@@ -55,6 +64,10 @@ class Property:
         """Return the cases of a structure, variants included."""
         return {**self.domains[structure], "variants": tuple(self.variants) or ("",)}
 
+    def far_axes(self, structure: str) -> Sequence[str]:
+        """Return the axes along which some cases of a structure are far out, or all are."""
+        return (structure,) if self.only_far else self.far
+
 
 def holds_for(
     *,
@@ -65,23 +78,28 @@ def holds_for(
     variants: Sequence[str] = (),
     at_most: int = ANY_NUMBER,
     setup: bool = False,
+    far: Sequence[str] = FAR_AXES,
+    only_far: bool = False,
     **domain: Sequence[Any],
 ) -> Callable[[Claim], Test]:
     """Turn a claim about a case and a subject into a test over many drawn cases.
 
     `domain` narrows the cases; its arguments are those of `strategies.cases`. With
     `structures` there are four tests: for single, deep, bidirectional and deep bidirectional
-    networks. The claim finds the variant to try in `case.variant`. For the other arguments,
-    and for what is raised, see Property.
+    networks; with `only_far` there is one for each axis of `far`. The claim finds the variant to
+    try in `case.variant`. For the other arguments, and for what is raised, see Property.
     """
     domains = {"": domain}
     if structures:
         domains = {name: domain | STRUCTURES[name] for name in STRUCTURES}
+    if only_far:
+        domains = dict.fromkeys(far, domain)
 
     def decorate(claim: Claim) -> Test:
         declared = Property(
-            claim.__name__, claim, group, promises, needs, domains, variants, at_most, setup
-        )
+            claim.__name__, claim, group, promises, needs, domains, variants, at_most, setup,
+            far=far, only_far=only_far,
+        )  # fmt: skip
 
         def by_structure(rnn_judge: Any, structure: str) -> None:
             rnn_judge(declared, structure)
@@ -90,8 +108,8 @@ def holds_for(
             rnn_judge(declared, "")
 
         test: Test = at_once
-        if structures:
-            test = pytest.mark.parametrize("structure", STRUCTURES)(by_structure)
+        if domains.keys() != {""}:
+            test = pytest.mark.parametrize("structure", domains)(by_structure)
         return as_test(test, claim, declared)
 
     return decorate

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
@@ -10,9 +11,10 @@ from typing import Any
 
 import hypothesis
 from hypothesis import Phase
+from hypothesis.strategies import SearchStrategy
 
 from rnn_ref.cases.case import Case
-from rnn_ref.cases.selection import Domain, outside, restrict
+from rnn_ref.cases.selection import DEEPEST, Domain, outside, reached, restrict
 from rnn_ref.judging.comparison import Comparison
 from rnn_ref.judging.deviations import Deviation
 from rnn_ref.judging.failures import (
@@ -25,7 +27,7 @@ from rnn_ref.judging.failures import (
 )
 from rnn_ref.judging.properties import Property
 from rnn_ref.judging.replay import DEFAULT_CELL, DEFAULT_SUBJECT, command
-from rnn_ref.judging.shares import examples_of
+from rnn_ref.judging.shares import examples_of, far_of
 from rnn_ref.judging.subject import Subject
 from rnn_ref.strategies import cases
 
@@ -105,7 +107,7 @@ class Judge:
             return outcome
         try:
             if self.case is None:
-                self.search(declared, domain, outcome)
+                self.search(declared, structure, domain, outcome)
             else:
                 for case in variants_of(self.case, declared):
                     self.judge_case(declared, case, outcome)
@@ -144,12 +146,12 @@ class Judge:
         else:
             outcome.failure = Failure(Kind.NOTHING, declared.name, "", "", how=how)
 
-    def search(self, declared: Property, domain: Domain, outcome: Outcome) -> None:
+    def search(self, declared: Property, structure: str, domain: Domain, outcome: Outcome) -> None:
         """Draw cases that are not known to deviate; raise Violation for one that fails."""
         known = self.known(declared, domain)
         outcome.known = [str(deviation) for deviation in known]
         if all(deviation.where for deviation in known):
-            draw(self, declared, domain, known, outcome)
+            draw(self, declared, structure, domain, known, outcome)
 
     def known(self, declared: Property, domain: Domain) -> list[Deviation]:
         """Replay and list a domain's known deviations; raise Violation if one no longer occurs."""
@@ -243,9 +245,9 @@ def stale(deviation: Deviation, declared: Property, case: Case, replay: str) -> 
     return Failure(Kind.STALE, declared.name, str(case), replay, how=how)
 
 
-def search_settings(most: int, *, shrinks: bool) -> hypothesis.settings:
+def search_settings(most: int, *, climbs: bool, shrinks: bool) -> hypothesis.settings:
     """Return the settings of a search of at most so many examples, which keeps no database."""
-    phases = [Phase.generate, Phase.target]
+    phases = [Phase.generate, Phase.target] if climbs else [Phase.generate]
     return hypothesis.settings(
         max_examples=most,
         phases=[*phases, Phase.shrink] if shrinks else phases,
@@ -262,28 +264,76 @@ def search_settings(most: int, *, shrinks: bool) -> hypothesis.settings:
 def draw(
     judge: Judge,
     declared: Property,
+    structure: str,
     domain: Domain,
     known: Sequence[Deviation],
     outcome: Outcome,
 ) -> None:
-    """Let Hypothesis search for a case that fails, and shrink it; raise Violation for it."""
+    """Let Hypothesis search for a case that fails, and shrink it; raise Violation for it.
+
+    The last examples are far out, each along one axis.
+    """
 
     def is_unknown(case: Case) -> bool:
         return not any(deviation.covers(case) for deviation in known)
 
     most = min(examples_of(declared.name, judge.examples), declared.at_most)
+    far = far_examples(declared, structure, domain, most, judge.seed)
+    near = most - far.total()
+    if near:
+        search_among(cases(**domain).filter(is_unknown), near, judge, declared, outcome)
+    for axis, examples in far.items():
+        far_out = cases(**domain, far=(axis,)).filter(is_unknown).filter(is_no_point)
+        search_among(far_out, examples, judge, declared, outcome, climbs=False)
+
+
+def far_examples(
+    declared: Property, structure: str, domain: Domain, most: int, seed: int
+) -> Counter[str]:
+    """Count, by axis, how many of so many examples are far out along it.
+
+    A few, of one axis or two: of every axis over the properties of a run, and over its seeds.
+    """
+    axes = reached(declared.far_axes(structure), domain)
+    if not axes:
+        return Counter()
+    far = most if declared.only_far else far_of(most)
+    start = seed ^ zlib.crc32(declared.name.encode())
+    return Counter(axes[(start + i) % len(axes)] for i in range(far))
+
+
+def is_no_point(case: Case) -> bool:
+    """Tell whether a case is more than one number a layer, which every search tries first."""
+    return max(case.T, case.N, case.I, case.H) > 1 or case.L > DEEPEST
+
+
+def search_among(
+    strategy: SearchStrategy[Case],
+    most: int,
+    judge: Judge,
+    declared: Property,
+    outcome: Outcome,
+    *,
+    climbs: bool = True,
+) -> None:
+    """Judge at most so many cases of a strategy; shrink one that fails, raise Violation for it.
+
+    With `climbs`, the search goes on from cases whose errors are large; else it tries others.
+    """
     failures: list[Failure] = []
 
     @hypothesis.seed(judge.seed ^ zlib.crc32(declared.name.encode()))
-    @search_settings(most, shrinks=judge.shrinks)
-    @hypothesis.given(cases(**domain).filter(is_unknown))
+    @search_settings(most, climbs=climbs, shrinks=judge.shrinks)
+    @hypothesis.given(strategy)
     def holds(case: Case) -> None:
         try:
             ratio = judge.judge_case(declared, case, outcome)
         except Violation as violation:
             failures.append(violation.failure)
             raise
-        if ratio > 0:  # else Hypothesis, searching uphill, only repeats the simplest case
+        if (
+            climbs and ratio > 0
+        ):  # else Hypothesis, searching uphill, only repeats the simplest case
             hypothesis.target(ratio)
 
     try:

@@ -25,3 +25,8 @@ def examples_of(name: str, most: int) -> int:
     """Return the examples of a property where those that get all have `most`."""
     share = SHARES.get(name, {}).get("examples", WHOLE) / WHOLE
     return min(most, max(FEWEST, math.ceil(most * share)))
+
+
+def far_of(most: int) -> int:
+    """Return how many of so many examples are far out: one in forty, and at least one."""
+    return math.ceil(most / 40)

@@ -30,6 +30,7 @@ CELL: dict[str, Any] = {
     "directions": (1,),
     "layouts": ("steps", "steps", "unbatched"),
     "needs": ("cell",),
+    "far": ("T", "N", "I", "H", "NT"),
 }
 
 

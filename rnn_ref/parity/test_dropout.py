@@ -43,7 +43,7 @@ DROPOUT = ("dropout", "deep")
 SHOWN = (*DROPOUT, "relu")
 """What a network that shows its masks needs."""
 
-LARGE: dict[str, Any] = {"at_most": 12, "layouts": ("steps", "batch_first")}
+LARGE: dict[str, Any] = {"at_most": 12, "layouts": ("steps", "batch_first"), "far": ()}
 ANY_PROBABILITY: dict[str, Any] = {"variants": tuple(PROBABILITIES)}
 
 

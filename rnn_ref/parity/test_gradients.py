@@ -239,7 +239,7 @@ def test_gradients_survive_checkpointing(case: Case, subject: Subject) -> list[C
     return compare_gradients(problem, gradients, Oracle(problem).gradients())
 
 
-LONG: dict[str, Any] = {"weights": ("contracting",), "inputs": ("normal",), "at_most": 2}
+LONG: dict[str, Any] = {"weights": ("contracting",), "inputs": ("normal",), "at_most": 2, "far": ()}
 """The domain of sequences of 1,000 steps, of which a few examples do."""
 
 
@@ -258,6 +258,7 @@ def test_gradients_reach_through_a_thousand_steps(case: Case, subject: Subject) 
     weights=("torch", "contracting"),
     inputs=("normal",),
     at_most=10,
+    far=(),
 )
 def test_gradients_have_gradients(case: Case, subject: Subject) -> list[Comparison]:
     """Second derivatives agree with differences of first ones (torch.autograd.gradgradcheck)."""

@@ -36,6 +36,7 @@ BATCHES: dict[str, Any] = {
     "layouts": ("steps", "batch_first"),
     "inputs": ("normal", "normal", "large", "integer"),
     "at_most": 100,
+    "far": ("T", "I", "L"),
 }
 ANY_ORDER: dict[str, Any] = {"variants": ("sorted", "unsorted")}
 """Lengths in decreasing order, as torch wants them by default, or in any."""

@@ -37,6 +37,7 @@ PACKED: dict[str, Any] = {
     "needs": ("packing",),
     "at_most": 50,
     "variants": KINDS,
+    "far": ("T", "I", "H"),
 }
 
 

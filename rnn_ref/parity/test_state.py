@@ -183,7 +183,7 @@ def widened(problem: Problem, subject: Subject) -> Problem:
     )
 
 
-@holds_for(promises=("rnn.initialized", "seed.sets"), at_most=10)
+@holds_for(promises=("rnn.initialized", "seed.sets"), at_most=10, far=())
 def test_weights_begin_uniform_within_one_over_the_root_of_hidden_size(
     case: Case, subject: Subject
 ) -> list[Comparison]:
@@ -235,7 +235,7 @@ def test_a_module_is_made_with_the_dtype_and_device_asked_for(
     return [*facts, counted("dtype and device of output and h_n", 2 * len(results))]
 
 
-@holds_for(promises=("unwritten.own",), at_most=10)
+@holds_for(promises=("unwritten.own",), at_most=10, far=())
 def test_two_modules_begin_with_weights_of_their_own(
     case: Case, subject: Subject
 ) -> list[Comparison]:

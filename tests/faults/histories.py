@@ -24,7 +24,8 @@ class Remembering(PlainRNN):
         return memory
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in super().__getstate__().items() if name != "_memory"}
+        state = super().__getstate__()  # type: ignore[no-untyped-call]
+        return {name: value for name, value in state.items() if name != "_memory"}
 
 
 # What is kept from an earlier call.
@@ -341,7 +342,8 @@ class KeepsTheParametersOfItsFirstCall(Remembering):
 
     def weights_of(self, l: int, d: int) -> list[Tensor]:
         weights = super().weights_of(l, d)
-        return self.memory.setdefault((l, d, weights[0].dtype), weights)
+        kept: list[Tensor] = self.memory.setdefault((l, d, weights[0].dtype), weights)
+        return kept
 
 
 @fault(LIVES)
