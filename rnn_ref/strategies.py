@@ -34,8 +34,11 @@ WIDE_AXES = (
 FIELDS_BYTES = 32
 """More bytes than the fields of any case take."""
 
-HISTORY_BYTES = range(8, 24)
-"""The bytes that a history is drawn with: a few for its words, then one for each step."""
+FEW = 5
+"""The words, of all, that one history is made of."""
+
+HISTORY_BYTES = range(FEW + 2, FEW + 18)
+"""The bytes that a history is drawn with: for its words, for dropout, then one for each step."""
 
 FAR = tuple(power + by for power in (128, 256, 512, 1024) for by in (-1, 0, 1))
 """Around tiles of a large product, threads of a block and steps of an unrolled loop."""
@@ -109,7 +112,7 @@ def cases(
     make = partial(far_out, domain, layouts, far) if far else near
     most = FIELDS_BYTES + (HISTORY_BYTES[-1] if steps else 0)
     fewest = FIELDS_BYTES + (HISTORY_BYTES[0] if steps else 0)
-    return st.binary(min_size=fewest, max_size=most).map(lambda drawn: make(Picker(drawn)))
+    return st.binary(min_size=fewest, max_size=most).map(make)
 
 
 class Picker:
@@ -131,8 +134,9 @@ class Picker:
         return sum(self.pick(range(100)) * power for power in (1, 100, 10_000))
 
 
-def sized(domain: Domain, layouts: Sequence[str], steps: Sequence[str], picker: Picker) -> Case:
+def sized(domain: Domain, layouts: Sequence[str], steps: Sequence[str], drawn: bytes) -> Case:
     """Make a case with the fields of a domain, a layout, sizes and, of some steps, a history."""
+    picker = Picker(drawn[:FIELDS_BYTES])
     wide = picker.pick(WIDE_AXES)
     fields: dict[str, Any] = {a: picker.pick(WIDE if a in wide else SMALL) for a in "TNIH"}
     layout = LAYOUTS[picker.pick(layouts)]
@@ -140,7 +144,7 @@ def sized(domain: Domain, layouts: Sequence[str], steps: Sequence[str], picker: 
         fields["N"] = 1
     fields |= picker.picks(domain) | {"seed": picker.seed()}
     if steps:
-        fields["history"] = history(steps, picker)
+        fields["history"] = history(steps, Picker(drawn[FIELDS_BYTES:]))
     return Case(**layout._asdict(), **fields)
 
 
@@ -150,17 +154,18 @@ def history(words: Sequence[str], picker: Picker) -> str:
     Each has a few of the words, and those often: so two that matter together meet (Groce et
     al., Swarm testing, 2012).
     """
-    few = {picker.pick(words) for _ in range(5)}
+    few = {picker.pick(words) for _ in range(FEW)}
     allowed = choices([word for word in words if word in {"backward", *few}])
     begun = [DROPOUT] if DROPOUT in words and picker.pick((False, True)) else []
     return normal([*begun, "call", *(allowed[number % len(allowed)] for number in picker.numbers)])
 
 
-def far_out(domain: Domain, layouts: Sequence[str], far: Sequence[str], picker: Picker) -> Case:
+def far_out(domain: Domain, layouts: Sequence[str], far: Sequence[str], drawn: bytes) -> Case:
     """Make a case with the fields of a domain, far out along one axis, and tiny else.
 
     Where that takes more than MOST, it has as few layers, directions and units as can be.
     """
+    picker = Picker(drawn)
     fields = picker.picks(domain)
     fields |= {size: picker.pick(TINY) for size in "TNIH"}
     shapes = SHAPES[picker.pick(far)]

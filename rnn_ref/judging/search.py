@@ -281,7 +281,9 @@ def draw(
     far = far_examples(declared, structure, domain, most, judge.seed)
     near = most - far.total()
     if near:
-        search_among(cases(**domain).filter(is_unknown), near, judge, declared, outcome)
+        near_ones = cases(**domain).filter(is_unknown)
+        climbs = "steps" not in domain
+        search_among(near_ones, near, judge, declared, outcome, climbs=climbs)
     for axis, examples in far.items():
         far_out = cases(**domain, far=(axis,)).filter(is_unknown).filter(is_no_point)
         search_among(far_out, examples, judge, declared, outcome, climbs=False)

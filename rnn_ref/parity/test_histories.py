@@ -5,8 +5,8 @@ from typing import Any
 from rnn_ref.cases.case import Case
 from rnn_ref.cases.history import WORDS
 from rnn_ref.judging.comparison import Comparison
-from rnn_ref.judging.life import lived
 from rnn_ref.judging.properties import in_group
+from rnn_ref.judging.steps import lived
 from rnn_ref.judging.subject import Subject
 
 holds_for = in_group("histories")
