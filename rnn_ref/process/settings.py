@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import io
+import operator
 import os
 import pickle
 import random
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -34,18 +36,112 @@ def use_default_device(name: str) -> None:
     torch.set_default_device(None if name == "cpu" else name)
 
 
+BACKENDS = (
+    "fp32_precision",
+    "cuda.matmul.allow_tf32", "cuda.matmul.allow_fp16_reduced_precision_reduction",
+    "cuda.matmul.allow_bf16_reduced_precision_reduction", "cuda.matmul.allow_fp16_accumulation",
+    "cuda.matmul.fp32_precision",
+    "cudnn.enabled", "cudnn.benchmark", "cudnn.benchmark_limit", "cudnn.deterministic",
+    "cudnn.allow_tf32", "cudnn.fp32_precision", "cudnn.rnn.fp32_precision",
+    "cudnn.conv.fp32_precision",
+    "mkldnn.enabled", "mkldnn.deterministic", "mkldnn.fp32_precision",
+    "mkldnn.matmul.fp32_precision", "mkldnn.rnn.fp32_precision", "mkldnn.conv.fp32_precision",
+    "opt_einsum.enabled", "quantized.engine", "miopen.immediate",
+)  # fmt: skip
+"""The settings among the attributes of torch.backends, which differ from version to version."""
+
+
+FILLS = "fill_uninitialized_memory"
+"""The attribute of torch.utils.deterministic, which is made by its module's class."""
+
+
+def has(path: str) -> bool:
+    """Tell whether torch.backends has an attribute, and it can be read."""
+    try:
+        operator.attrgetter(path)(torch.backends)
+    except (AttributeError, RuntimeError):
+        return False
+    return True
+
+
+def of_backends(path: str) -> Setting:
+    """Make a setting of an attribute of torch.backends.
+
+    torch refuses to read some of them once others were set.
+    """
+    parent, _, name = path.rpartition(".")
+    owner = operator.attrgetter(parent)(torch.backends) if parent else torch.backends
+
+    def read() -> Any:
+        try:
+            return getattr(owner, name)
+        except RuntimeError:
+            return "unreadable"
+
+    return Setting(read, lambda value: setattr(owner, name, value))
+
+
+def determinism() -> tuple[bool, bool]:
+    """Read whether deterministic algorithms are used, and whether others only warn."""
+    warns_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    return torch.are_deterministic_algorithms_enabled(), warns_only
+
+
+def left_alone(_: object) -> None:
+    """Change nothing: this setting can only be read, once it is in use."""
+
+
 SETTINGS = {
     "the default dtype": Setting(torch.get_default_dtype, torch.set_default_dtype),
     "the default device": Setting(lambda: str(torch.empty(0).device), use_default_device),
     "the recording of gradients": Setting(torch.is_grad_enabled, torch.set_grad_enabled),
+    "inference mode": Setting(torch.is_inference_mode_enabled, left_alone),
     "the number of threads": Setting(torch.get_num_threads, torch.set_num_threads),
+    "the number of threads between operations": Setting(torch.get_num_interop_threads, left_alone),
     "the use of deterministic algorithms": Setting(
-        torch.are_deterministic_algorithms_enabled, torch.use_deterministic_algorithms
+        determinism, lambda both: torch.use_deterministic_algorithms(both[0], warn_only=both[1])
     ),
-    "the detection of anomalies": Setting(torch.is_anomaly_enabled, torch.set_anomaly_enabled),
+    "the filling of new memory": Setting(
+        lambda: getattr(torch.utils.deterministic, FILLS),
+        lambda fills: setattr(torch.utils.deterministic, FILLS, fills),
+    ),
+    "the detection of anomalies": Setting(
+        lambda: (torch.is_anomaly_enabled(), torch.is_anomaly_check_nan_enabled()),
+        lambda both: torch.set_anomaly_enabled(*both),
+    ),
     "the flushing of subnormals": Setting(flushes_subnormals, torch.set_flush_denormal),
+    "the precision of float32 products": Setting(
+        torch.get_float32_matmul_precision, torch.set_float32_matmul_precision
+    ),
+    "autocast": Setting(lambda: torch.is_autocast_enabled("cpu"), left_alone),
+    "autocast on CUDA": Setting(lambda: torch.is_autocast_enabled("cuda"), left_alone),
+    "the dtype of autocast": Setting(
+        lambda: torch.get_autocast_dtype("cpu"), lambda d: torch.set_autocast_dtype("cpu", d)
+    ),
+    "the dtype of autocast on CUDA": Setting(
+        lambda: torch.get_autocast_dtype("cuda"), lambda d: torch.set_autocast_dtype("cuda", d)
+    ),
+    "autocast's cache": Setting(torch.is_autocast_cache_enabled, torch.set_autocast_cache_enabled),
+    "whether all warnings are repeated": Setting(
+        torch.is_warn_always_enabled, torch.set_warn_always
+    ),
+    "flash attention": Setting(
+        torch.backends.cuda.flash_sdp_enabled, torch.backends.cuda.enable_flash_sdp
+    ),
+    "memory-efficient attention": Setting(
+        torch.backends.cuda.mem_efficient_sdp_enabled, torch.backends.cuda.enable_mem_efficient_sdp
+    ),
+    "plain attention": Setting(
+        torch.backends.cuda.math_sdp_enabled, torch.backends.cuda.enable_math_sdp
+    ),
+    **{f"torch.backends.{path}": of_backends(path) for path in BACKENDS if has(path)},
     "NumPy's treatment of errors": Setting(np.geterr, lambda treatment: np.seterr(**treatment)),
+    "NumPy's printing": Setting(
+        np.get_printoptions, lambda options: np.set_printoptions(**options)
+    ),
     "the working directory": Setting(os.getcwd, os.chdir),
+    "Python's limit of recursion": Setting(sys.getrecursionlimit, sys.setrecursionlimit),
+    "the handler of interrupts": Setting(lambda: signal.getsignal(signal.SIGINT), left_alone),
 }
 """The settings that a subject must leave as they are, by name."""
 
