@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from hypothesis import strategies as st
 
 from rnn_ref.cases.case import LAYOUTS, LOSSES, Case
-from rnn_ref.cases.history import DROPOUT, choices, normal
+from rnn_ref.cases.history import DROPOUT, choices, normal, to_pick, with_partners
 from rnn_ref.cases.random import INPUTS, WEIGHTS
 from rnn_ref.cases.selection import DEEP_OR_NOT, DEEPEST, FIELDS, Domain, require_domain
 
@@ -37,7 +37,7 @@ FIELDS_BYTES = 32
 FEW = 5
 """The words, of all, that one history is made of."""
 
-HISTORY_BYTES = range(FEW + 2, FEW + 18)
+HISTORY_BYTES = range(FEW + 4, FEW + 18)
 """The bytes that a history is drawn with: for its words, for dropout, then one for each step."""
 
 FAR = tuple(power + by for power in (128, 256, 512, 1024) for by in (-1, 0, 1))
@@ -154,8 +154,9 @@ def history(words: Sequence[str], picker: Picker) -> str:
     Each has a few of the words, and those often: so two that matter together meet (Groce et
     al., Swarm testing, 2012).
     """
-    few = {picker.pick(words) for _ in range(FEW)}
-    allowed = choices([word for word in words if word in {"backward", *few}])
+    table = to_pick(words)
+    few = with_partners(picker.pick(table) for _ in range(FEW))
+    allowed = choices([word for word in words if word in few])
     begun = [DROPOUT] if DROPOUT in words and picker.pick((False, True)) else []
     return normal([*begun, "call", *(allowed[number % len(allowed)] for number in picker.numbers)])
 

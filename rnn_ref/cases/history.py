@@ -88,6 +88,12 @@ WORDS: dict[str, str] = {
 }
 """All words that a history is made of: steps, traits of calls, and dropout."""
 
+OFTEN = {"eval": 3, "no_grad": 3, "inference": 2, "carried": 3, "backward:0": 3}
+"""The words that stand more than once among those drawn: most faults are about these."""
+
+TOGETHER = {"freeze": ("thaw",), "hook": ("unhook",), "eval": ("train", "no_grad")}
+"""Words that come with another: what undoes it, or how calls are made after it."""
+
 GRADIENTS = (*BACKWARDS, "descend", "zero_grad", "zero_grad:zeros", "carried", "freeze", "thaw")
 """What makes sense with gradients only."""
 
@@ -216,6 +222,19 @@ def normal(steps: Sequence[str]) -> str:
     """Write the steps of a history that do something, as a case's line has them."""
     begun = [DROPOUT] if DROPOUT in steps else []
     return ",".join([*begun, *map(str, plan(steps))])
+
+
+def to_pick(words: Iterable[str]) -> list[str]:
+    """List the words that make histories differ, each as often as it is drawn."""
+    left = {"call", "backward", DROPOUT, "thaw", "unhook", "train"}
+    return [word for word in words if word not in left for _ in range(OFTEN.get(word, 1))]
+
+
+def with_partners(few: Iterable[str]) -> set[str]:
+    """Add to a few words those that they come with: call, backward, and their partners."""
+    few = set(few)
+    partners = {partner for word in few for partner in TOGETHER.get(word, ())}
+    return {"call", "backward", *few, *partners}
 
 
 def choices(words: Sequence[str]) -> list[str]:

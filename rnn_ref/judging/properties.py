@@ -37,6 +37,7 @@ class Property:
     `domains` has the cases by structure ("" if there is only one). `variants` names what it
     tries in turn. At most `at_most` examples are drawn; some are far out along one of the axes
     `far` (see `strategies.cases`); with `only_far` all are, along the axis that is the structure.
+    Without `shrinks`, a case that fails, which may take long, is not made simpler.
     If the `setup` property fails, no other is judged. The `baseline` property compares with a
     record. Raises ValueError for a domain without cases, or an unknown capability.
     """
@@ -53,6 +54,7 @@ class Property:
     baseline: bool = False
     far: Sequence[str] = FAR_AXES
     only_far: bool = False
+    shrinks: bool = True
 
     def __post_init__(self) -> None:
         for domain in self.domains.values():
@@ -80,6 +82,7 @@ def holds_for(
     setup: bool = False,
     far: Sequence[str] = FAR_AXES,
     only_far: bool = False,
+    shrinks: bool = True,
     **domain: Sequence[Any],
 ) -> Callable[[Claim], Test]:
     """Turn a claim about a case and a subject into a test over many drawn cases.
@@ -98,7 +101,7 @@ def holds_for(
     def decorate(claim: Claim) -> Test:
         declared = Property(
             claim.__name__, claim, group, promises, needs, domains, variants, at_most, setup,
-            far=far, only_far=only_far,
+            far=far, only_far=only_far, shrinks=shrinks,
         )  # fmt: skip
 
         def by_structure(rnn_judge: Any, structure: str) -> None:

@@ -325,7 +325,7 @@ def search_among(
     failures: list[Failure] = []
 
     @hypothesis.seed(judge.seed ^ zlib.crc32(declared.name.encode()))
-    @search_settings(most, climbs=climbs, shrinks=judge.shrinks)
+    @search_settings(most, climbs=climbs, shrinks=judge.shrinks and declared.shrinks)
     @hypothesis.given(strategy)
     def holds(case: Case) -> None:
         try:
@@ -333,9 +333,8 @@ def search_among(
         except Violation as violation:
             failures.append(violation.failure)
             raise
-        if (
-            climbs and ratio > 0
-        ):  # else Hypothesis, searching uphill, only repeats the simplest case
+        # At 0, Hypothesis would only repeat the simplest case.
+        if climbs and ratio > 0:
             hypothesis.target(ratio)
 
     try:

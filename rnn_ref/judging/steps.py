@@ -32,14 +32,18 @@ RATE = 2.0**-6
 
 def lived(case: Case, subject: Subject) -> list[Comparison]:
     """Let a module live through the history of a case; return what was compared at each step."""
-    life, comparisons = Life(case, subject), []
+    with no_warnings("making the module"):
+        life = Life(case, subject)
+    comparisons = []
     for i, step in enumerate(plan(case.history.split(","))):
         life.doing = f"step {i + 1} of the history, {step}"
         with no_warnings(life.doing):
             found = taking(life, step)
         comparisons += under(f"at {life.doing}", found)
         comparisons.append(life.unchanged())
-    return comparisons
+    with subject.calling("reading the gradients at the end of the history"):
+        at_the_end = [found for due in life.due.values() for found in due.compared()]
+    return comparisons + under("at the end of the history", at_the_end)
 
 
 # Calls.
@@ -187,15 +191,15 @@ def go_back(life: Life, step: Step) -> list[Comparison]:
     for again in (True, False) if step.word == "backward:twice" else (False,):
         with life.subject.calling(life.doing):
             torch.autograd.backward(results, upstream, retain_graph=again)
-        add_what_is_due(life, step.calls)
+        touched = add_what_is_due(life, step.calls)
     with life.subject.calling(f"reading the gradients after {life.doing}"):
-        return [comparison for due in life.due.values() for comparison in due.compared()]
+        return [comparison for due in touched for comparison in due.compared()]
 
 
-def add_what_is_due(life: Life, calls: Sequence[int]) -> None:
+def add_what_is_due(life: Life, calls: Sequence[int]) -> list[Due]:
     """Add what backward from some calls adds to each .grad, through carried states too.
 
-    What one backward adds is one sum, in any order; then it is stored.
+    What one backward adds is one sum, in any order; then it is stored. Return those that changed.
     """
     sums: dict[int, Bounded] = {}
     carried: dict[int, Bounded] = {}
@@ -214,6 +218,7 @@ def add_what_is_due(life: Life, calls: Sequence[int]) -> None:
             sums[key] = sums[key] + gradients[name] if key in sums else gradients[name]
     for key, gradient in sums.items():
         life.due[key].added.append(gradient.stored)
+    return [life.due[key] for key in sums]
 
 
 # The other steps.

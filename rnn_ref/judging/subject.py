@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -85,8 +86,10 @@ class Subject:
 
     @property
     def lacks(self) -> frozenset[str]:
-        """The names of the capabilities that were not given with the module: cell, packing."""
-        return frozenset(name for name in ("cell", "packing") if getattr(self, name) is None)
+        """The capabilities that are not there: cell and packing if not given, fork but on a CPU."""
+        given = {name for name in ("cell", "packing") if getattr(self, name) is None}
+        forks = hasattr(os, "fork") and torch.device(self.device).type == "cpu"
+        return frozenset(given | (set() if forks else {"fork"}))
 
     def rounding(self, dtype: str) -> Rounding:
         """Return the rounding model that the subject is judged by."""

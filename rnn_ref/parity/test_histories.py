@@ -20,7 +20,9 @@ LIVES: dict[str, Any] = {
 """The domain of histories, in which nothing overflows by itself."""
 
 
-@holds_for(promises=("unwritten.memory", "unwritten.pure"), **LIVES)
+@holds_for(
+    promises=("unwritten.histories", "unwritten.memory", "unwritten.pure"), **LIVES, structures=True
+)
 def test_every_step_of_a_history_gives_what_the_reference_gives(
     case: Case, subject: Subject
 ) -> list[Comparison]:

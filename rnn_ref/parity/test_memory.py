@@ -1,5 +1,7 @@
 """Memory: where arguments lie, and what a call leaves behind, does not change results."""
 
+import gc
+import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -13,12 +15,15 @@ from rnn_ref.judging.comparison import (
     Comparison,
     compare_gradients,
     compare_results,
+    counted,
     same_results,
 )
 from rnn_ref.judging.facts import read, same_arrays, under
+from rnn_ref.judging.failures import require
 from rnn_ref.judging.oracle import Oracle
 from rnn_ref.judging.properties import in_group
 from rnn_ref.judging.subject import Run, Subject, read_gradients
+from rnn_ref.process.memory import memory_in_use
 
 holds_for = in_group("memory")
 
@@ -238,3 +243,54 @@ def test_the_number_of_threads_changes_no_more_than_rounding(
     finally:
         torch.set_num_threads(before)
     return comparisons
+
+
+def call_and_forget(
+    subject: Subject, problem: Problem, module: torch.nn.Module
+) -> dict[str, weakref.ref[torch.Tensor]]:
+    """Go forward and backward; return weak references to the arguments and the results."""
+    leaves = subject.leaves(problem, gradients=True)
+    output, h_n = subject.forward(problem, module, leaves)
+    subject.backward(problem, output, h_n)
+    named = {**leaves, "output": output, "h_n": h_n}
+    return {name: weakref.ref(tensor) for name, tensor in named.items()}
+
+
+@holds_for(promises=("unwritten.forgotten",), needs=("gradients",))
+def test_nobody_holds_what_a_call_was_given_and_returned(
+    case: Case, subject: Subject
+) -> list[Comparison]:
+    """Arguments and results are freed once their caller drops them, before any other call."""
+    problem = subject.problem(case)
+    module = subject.build(problem)
+    references = call_and_forget(subject, problem, module)
+    if any(reference() is not None for reference in references.values()):
+        gc.collect()  # they may lie in a cycle, which is no leak
+    held = [name for name, reference in references.items() if reference() is not None]
+    require("arguments and results that are still held", ", ".join(held) or "none", "none")
+    return [counted("arguments and results that are freed", len(references))]
+
+
+CALLS = 6
+"""How many calls must each leave memory in use before it is called a leak."""
+
+
+@holds_for(promises=("unwritten.forgotten",), needs=("gradients",), at_most=10)
+def test_memory_does_not_grow_with_calls(case: Case, subject: Subject) -> list[Comparison]:
+    """Of calls with 16 rows and 64 units, not each leaves as much as one state in use."""
+    problem = subject.problem(replace(case, N=1 if case.unbatched else 16, H=64, T=min(case.T, 5)))
+    module = subject.build(problem)
+    for _ in range(2):  # the first calls may set up what later ones need
+        call_and_forget(subject, problem, module)
+    growth = []
+    before = memory_in_use(subject.device)
+    for _ in range(CALLS):
+        call_and_forget(subject, problem, module)
+        now = memory_in_use(subject.device)
+        growth.append(now - before)
+        before = now
+    one_state = problem.input.shape[1] * problem.H * problem.input.itemsize
+    got = f"at least {min(growth)} bytes more" if min(growth) >= one_state else "less than one"
+    what = f"memory in use after each of {CALLS} calls (one state has {one_state} bytes)"
+    require(what, got, "less than one")
+    return [counted("calls that leave nothing in use", CALLS)]

@@ -1,14 +1,20 @@
 """The process: what a subject shares with its caller, and leaves as it was."""
 
+import os
 import random
+import signal
+import time
+import warnings
 from typing import Any
 
 import numpy as np
+import torch
 
 from rnn_ref.cases.case import Case
-from rnn_ref.judging.comparison import Comparison, counted
+from rnn_ref.judging.comparison import Comparison, compare_results, counted
 from rnn_ref.judging.facts import same_facts
-from rnn_ref.judging.failures import require
+from rnn_ref.judging.failures import Fact, SubjectFault, require
+from rnn_ref.judging.oracle import Oracle
 from rnn_ref.judging.properties import in_group
 from rnn_ref.judging.subject import Subject
 from rnn_ref.process.settings import generator_states, settings, stdout_of
@@ -99,3 +105,61 @@ def test_backward_leaves_the_process_as_it_was(case: Case, subject: Subject) -> 
         same_generators("backward", generators),
         silent("backward", written),
     ]
+
+
+PATIENCE = 3.0
+"""The seconds that a child may take, beside ten times its parent's: it may wait for a core."""
+
+
+@holds_for(promises=("unwritten.forked",), at_most=4, needs=("fork",), shrinks=False)
+def test_a_call_in_a_forked_child_comes_back(case: Case, subject: Subject) -> list[Comparison]:
+    """After calls in the parent, a child made by os.fork gets the parent's bits."""
+    problem = subject.problem(case)
+    module, leaves = subject.build(problem), subject.leaves(problem)
+    started = time.monotonic()
+    with torch.no_grad():
+        results = subject.forward(problem, module, leaves)
+    limit = PATIENCE + 10 * (time.monotonic() - started)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Python 3.12 warns of forks beside other threads
+        child = os.fork()
+    if child == 0:
+        in_child(module, leaves, results)
+    status = ended(child, time.monotonic() + limit)
+    got = {0: "its parent's bits", 1: "other bits", None: f"nothing in {limit:.0f} s"}
+    found = got.get(status, f"status {status}")
+    if status != 0:
+        raise SubjectFault(Fact("a call in a forked child", found, got[0]))
+    return compare_results(problem, *subject.arrays(problem, *results), Oracle(problem).results)
+
+
+def in_child(
+    module: torch.nn.Module, leaves: dict[str, torch.Tensor], results: tuple[torch.Tensor, ...]
+) -> None:
+    """Call the module with one thread, and end this process.
+
+    The status is 0 if it gets the same bits, 1 if not, 2 if it raises. With more threads,
+    torch's own products may hang in a child of a process that has used them, where OpenMP is
+    GNU's (pytorch/pytorch#17199).
+    """
+    status = 2
+    try:
+        torch.set_num_threads(1)
+        with torch.no_grad():
+            again = module(*leaves.values())
+        both = zip(again, results, strict=True)
+        status = 0 if all(torch.equal(a.nan_to_num(), b.nan_to_num()) for a, b in both) else 1
+    finally:
+        os._exit(status)
+
+
+def ended(child: int, end: float) -> int | None:
+    """Wait for a child; return its exit status, or None, and kill it, when the time is over."""
+    while time.monotonic() < end:
+        pid, status = os.waitpid(child, os.WNOHANG)
+        if pid:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.001)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return None

@@ -1,6 +1,7 @@
 """Faults of memory: layouts that are misread, results that share, scratch that is kept."""
 
 import time
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -152,3 +153,48 @@ class RoundsWithFourThreads(PlainRNN):
     def run_layers(self, x: Tensor, h_0: Tensor) -> tuple[Tensor, Tensor]:
         y, h_n = super().run_layers(x, h_0)
         return (y.bfloat16().to(y.dtype) if torch.get_num_threads() == 4 else y), h_n
+
+
+HELD = "nobody_holds_what_a_call_was_given_and_returned"
+GROWS = "memory_does_not_grow_with_calls"
+
+
+@fault(HELD)
+class KeepsItsOutput(PlainRNN):
+    """The module keeps the output of its last call, and its graph."""
+
+    def forward(self, input: Any, hx: Tensor | None = None) -> Any:
+        results = super().forward(input, hx)
+        self.__dict__["latest"] = results
+        return results
+
+
+@fault(HELD)
+class KeepsItsInput(PlainRNN):
+    """The module keeps the input of its last call."""
+
+    def forward(self, input: Any, hx: Tensor | None = None) -> Any:
+        self.__dict__["latest"] = input
+        return super().forward(input, hx)
+
+
+@fault(GROWS)
+class KeepsEveryState(PlainRNN):
+    """The module keeps a copy of each final state."""
+
+    def run_layers(self, x: Tensor, h_0: Tensor) -> tuple[Tensor, Tensor]:
+        y, h_n = super().run_layers(x, h_0)
+        self.__dict__.setdefault("states", []).append(h_n.detach().clone())
+        return y, h_n
+
+
+@fault(GROWS)
+class NeverFreesItsGraphs(PlainRNN):
+    """Each call stays in a cycle through its own graph, which nothing collects."""
+
+    cycles: ClassVar[list[Any]] = []
+
+    def run_layers(self, x: Tensor, h_0: Tensor) -> tuple[Tensor, Tensor]:
+        y, h_n = super().run_layers(x, h_0)
+        self.cycles.append(y.grad_fn)
+        return y, h_n

@@ -2,6 +2,7 @@
 
 import os
 import random
+import time
 from typing import Any
 
 import numpy as np
@@ -127,3 +128,48 @@ class PrintsInBackward(Direction):
     def backward(ctx: Any, dy: Tensor) -> Any:
         print(dy.shape)
         return Direction.backward(ctx, dy)
+
+
+@fault(SETTINGS, seen="facebookresearch/fairchem#2108")
+class SetsThePrecisionOfProducts(PlainRNN):
+    """The constructor sets the process's precision of float32 products."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        torch.set_float32_matmul_precision("high")
+
+
+@fault(SETTINGS)
+class TurnsBenchmarksOn(PlainRNN):
+    """A call lets cuDNN choose its kernels by benchmarks from then on."""
+
+    def run_layers(self, x: Tensor, h_0: Tensor) -> tuple[Tensor, Tensor]:
+        torch.backends.cudnn.benchmark = True
+        return super().run_layers(x, h_0)
+
+
+@fault("a_call_in_a_forked_child_comes_back", seen="pytorch/pytorch#3490")
+class HangsInAChild(PlainRNN):
+    """A call in a forked child waits for a thread that is in the parent."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.process = os.getpid()
+
+    def run_layers(self, x: Tensor, h_0: Tensor) -> tuple[Tensor, Tensor]:
+        while os.getpid() != self.process:
+            time.sleep(0.1)
+        return super().run_layers(x, h_0)
+
+
+@fault("a_call_in_a_forked_child_comes_back")
+class ForgetsItsWeightsInAChild(PlainRNN):
+    """A call in a forked child computes with other weights."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.process = os.getpid()
+
+    def weights_of(self, l: int, d: int) -> list[Tensor]:
+        weights = super().weights_of(l, d)
+        return weights if os.getpid() == self.process else [w + 1 for w in weights]
