@@ -183,6 +183,7 @@ def taken(text: str, progress: Progress) -> Step | None:
 def called(traits: tuple[str, ...], progress: Progress) -> Step:
     """Make a call; a state can be carried only from a like call, with gradients if it is open."""
     number, begun_by = len(progress.calls), ()
+    traits = tuple(trait for kind in TRAITS.values() for trait in kind if trait in traits)
     if {"carried", "detached"}.intersection(traits):
         last = progress.calls[-1].traits if progress.calls else ("autocast",)
         like = all((form in last) == (form in traits) for form in ("larger", "unbatched"))
