@@ -59,10 +59,10 @@ class Float64Throughout(PlainRNN):
         wide = (tensor.double() for tensor in (x, h_0, *weights))
         return super().run_direction(*wide)
 
-    def forward(self, input, h_0: Tensor | None = None):  # type: ignore[no-untyped-def]
+    def forward(self, input, hx: Tensor | None = None):  # type: ignore[no-untyped-def]
         if isinstance(input, PackedSequence):  # each of whose sequences comes here again
-            return super().forward(input, h_0)
-        return tuple(result.to(input.dtype) for result in super().forward(input, h_0))
+            return super().forward(input, hx)
+        return tuple(result.to(input.dtype) for result in super().forward(input, hx))
 
 
 class ReversedSums(Loop):
