@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -43,9 +44,12 @@ class Rerouted(nn.RNN):
         """Make a plain nn.RNN with the same parameters."""
         twin = nn.RNN.__new__(nn.RNN)
         twin.__dict__ = {name: v for name, v in self.__dict__.items() if name != "prepared"}
+        for name in ("_forward_pre_hooks", "_forward_hooks", "_backward_hooks"):
+            twin.__dict__[name] = OrderedDict()  # the module called runs its own
         return twin
 
-    def forward(self, *arguments: Tensor) -> Any:  # type: ignore[override]
+    def forward(self, input: Tensor, hx: Tensor | None = None) -> Any:  # type: ignore[override]
+        arguments = (input,) if hx is None else (input, hx)
         described = [(tuple(a.shape), a.dtype, a.requires_grad) for a in arguments]
         weights = [(id(p), p.dtype, p.requires_grad) for p in self.parameters()]
         form = (*described, *weights, self.training, torch.is_grad_enabled())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import flint
@@ -208,3 +209,12 @@ def test_ordered_sums_differ_from_one_another() -> None:
     }
     assert len(set(results.values())) >= 5
     assert isinstance(ordered(a, "pairwise", "float32"), Ordered)
+
+
+def test_a_long_sum_with_an_open_term_is_open() -> None:
+    """So many 16-bit terms that their rounding has no limit, one of them 0 times any number."""
+    rounding = replace(ROUNDING["bfloat16"], ua=ROUNDING["bfloat16"].u)
+    factor = Bounded(np.zeros(300), rounding=rounding)
+    slope = Bounded(np.ones(300), np.where(np.arange(300) == 7, np.inf, 0), rounding=rounding)
+    total = (factor * slope).sum(axis=0).stored
+    assert np.isinf(total.error)

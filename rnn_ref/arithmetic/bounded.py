@@ -183,10 +183,13 @@ class Bounded(NumberArray):
 
 
 def scaled(factor: float, magnitude: Float64s) -> Float64s:
-    """Multiply magnitudes by a factor, which may be infinite: 0 stays 0."""
+    """Multiply magnitudes by a factor, which may be infinite: 0 stays 0.
+
+    A magnitude of NaN is that of 0 times what is open, of which nothing is known either.
+    """
     if factor < np.inf:
         return factor * magnitude
-    return np.where(magnitude > 0, np.inf, 0.0)
+    return np.where(magnitude == 0, 0.0, np.inf)
 
 
 class Charge(NamedTuple):

@@ -22,7 +22,11 @@ REFUSALS = (ValueError, TypeError, RuntimeError)
 """The errors that torch.nn.RNN raises for misuse, by its documentation and its source."""
 
 LEVEL = 1e-14
-"""The probability that a statistical test fails a correct subject."""
+"""The probability that a statistical test fails a correct subject.
+
+A run makes some 10^4 of them, so that it has fewer than one false alarm in 10^9. Tests that
+are made together, such as one for each lag, have this level together: each has its share.
+"""
 
 
 def under(note: str, comparisons: Sequence[Comparison]) -> list[Comparison]:
@@ -102,6 +106,23 @@ def read(
         arrays["h_0"] = h_0.reshape(problem.L, problem.D, *h_0.shape[1:])
     with subject.calling("reading the parameters"):
         return arrays | parameters_of(module)
+
+
+def all_by_chance(what: str, counts: Mapping[int, tuple[int, int]], p: float) -> Comparison:
+    """Raise SubjectFault if a count, at one lag of many, is more extreme than chance explains.
+
+    A count is of the events that happened, and of all; each happens with probability p in a
+    correct subject, independently of the others of its count. The level is divided among the
+    counts, by Boole's inequality: they may depend on one another.
+    """
+    for lag, (happened, n) in counts.items():
+        if not abs(happened - p * n) > 3 * math.sqrt(n * p * (1 - p)):
+            continue  # the tails beyond three deviations are the only ones that may be so thin
+        chance = as_far_as(happened, n, p)
+        if chance < LEVEL / len(counts):
+            expected = f"about {p * n:.0f}; so extreme a count has probability {chance:.0e}"
+            raise SubjectFault(Fact(f"{what} {lag}", f"{happened} of {n}", expected))
+    return counted(what, len(counts))
 
 
 def by_chance(what: str, events: NDArray[np.bool_], p: float) -> Comparison:

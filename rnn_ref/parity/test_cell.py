@@ -1,5 +1,6 @@
 """RNNCell: one step, with and without a batch; and the network that comes of unrolling it."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -17,11 +18,11 @@ from rnn_ref.judging.comparison import (
     compare_steps,
     within,
 )
-from rnn_ref.judging.facts import refuses, same_facts, same_order, uniform
+from rnn_ref.judging.facts import refuses, same_facts, same_order, under, uniform
 from rnn_ref.judging.failures import Fact, SubjectFault
 from rnn_ref.judging.oracle import Oracle
 from rnn_ref.judging.properties import in_group
-from rnn_ref.judging.subject import Subject, described
+from rnn_ref.judging.subject import Subject, described, require_results
 
 holds_for = in_group("cell")
 
@@ -152,6 +153,13 @@ def wrong_calls(problem: Problem, device: str) -> dict[str, tuple[Tensor, ...]]:
     return {
         "input of 3 axes": (zeros(1, N, I),),
         "input_size too large": (zeros(N, I + 1),),
+        "input_size too small": (zeros(N, I - 1),),
+        "input_size too large, without a batch": (zeros(I + 1),),
+        "hidden_size of h too small": (zeros(N, I), zeros(N, problem.H - 1)),
+        "hidden_size of h too large, without a batch": (zeros(I), zeros(problem.H + 1)),
+        "h without a batch": (zeros(problem.H + 1, I), zeros(problem.H)),
+        "h of rows for one": (zeros(1, I), zeros(2, problem.H)),
+        "another dtype of h": (zeros(N, I), other_dtype(zeros(N, problem.H))),
         "h of 3 axes": (zeros(N, I), zeros(1, N, problem.H)),
         "hidden_size of h too large": (zeros(N, I), zeros(N, problem.H + 1)),
         "h of another batch": (zeros(N + 2, I), zeros(N + 1, problem.H)),
@@ -185,6 +193,23 @@ def test_a_wrong_call_of_a_cell_is_refused(case: Case, subject: Subject) -> list
         ]
 
 
+@holds_for(
+    promises=("cell.input", "cell.hidden", "unwritten.refusal"),
+    **CELL,
+    at_most=20,
+)
+def test_a_cell_without_a_batch_takes_no_batch_of_one(
+    case: Case, subject: Subject
+) -> list[Comparison]:
+    """For input without a batch, a state with a batch of one raises an error."""
+    problem = subject.problem(case)
+    module: Any = unrolled(subject).build(problem)
+    zeros = partial(torch.zeros, dtype=TORCH_DTYPES[problem.dtype], device=subject.device)
+    call = partial(module.step[0], zeros(case.I), zeros(1, case.H))
+    with torch.no_grad():
+        return [refuses(subject, "a cell's call without a batch, h with a batch of one", call)]
+
+
 @holds_for(promises=("unwritten.empty",), **CELL, at_most=20)
 def test_a_cell_takes_a_batch_of_none(case: Case, subject: Subject) -> list[Comparison]:
     """With N = 0 a cell gives an empty result of the right shape."""
@@ -194,3 +219,28 @@ def test_a_cell_takes_a_batch_of_none(case: Case, subject: Subject) -> list[Comp
     with subject.calling("the cell's call with an empty batch"):
         shape = tuple(module.step[0](empty).shape)
     return [same_facts("shape of", {"an empty result": shape}, {"an empty result": (0, case.H)})]
+
+
+@holds_for(promises=("unwritten.keywords", "cell.zeros", "cell.hidden"), **CELL, at_most=30)
+def test_a_cells_arguments_may_be_named_and_its_state_none(
+    case: Case, subject: Subject
+) -> list[Comparison]:
+    """cell(input, hx=h), cell(input=x) and cell(x, None) give one step of the equation."""
+    problem = subject.problem(replace(case, T=1))
+    module: Any = unrolled(subject).build(problem)
+    leaves, oracle, comparisons = subject.leaves(problem), Oracle(problem), []
+    x, h = leaves["input"][0], leaves["h_0"][0] if "h_0" in leaves else None
+    calls: dict[str, Callable[[Any], Any]] = {
+        "hx by name": lambda cell: cell(x, hx=h),
+        "both by name": lambda cell: cell(hx=h, input=x),
+        "both by position": lambda cell: cell(x, h),
+    }
+    for how, call in calls.items():
+        with torch.no_grad(), subject.calling(f"the cell's call with {how}"):
+            state = call(module.step[0])
+        if not isinstance(state, Tensor):
+            raise SubjectFault(Fact("the result of the cell", described(state), "a tensor"))
+        results = require_results(subject, problem, (state[None], state[None]))
+        got = subject.arrays(problem, *results)
+        comparisons += under(how, compare_results(problem, *got, oracle.results))
+    return comparisons

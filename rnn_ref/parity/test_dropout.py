@@ -14,19 +14,23 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.nn.utils.rnn import pack_padded_sequence
 
 from rnn_ref.arithmetic.bounded import Bounded
+from rnn_ref.bridge import to_array
 from rnn_ref.cases.case import Case
 from rnn_ref.cases.problem import Problem
+from rnn_ref.judging.chance import agreeing_at_shifts, differing_at_lags
 from rnn_ref.judging.comparison import (
     Comparison,
+    compare,
     compare_gradients,
     compare_results,
     compare_states,
     counted,
     same_results,
 )
-from rnn_ref.judging.facts import by_chance
+from rnn_ref.judging.facts import all_by_chance, by_chance
 from rnn_ref.judging.failures import Fact, SubjectFault
 from rnn_ref.judging.oracle import Oracle
 from rnn_ref.judging.properties import in_group
@@ -128,6 +132,131 @@ def test_masks_are_fresh_for_every_step_row_unit_and_call(
     ]
 
 
+def showing_from(problem: Problem, l: int) -> Problem:
+    """Make, of a network that shows its masks, one that shows those after layer l alone.
+
+    Layer l hands its initial state of ones on, whatever it reads.
+    """
+    parameters, D = dict(problem.parameters), problem.D
+    for name, array in problem.parameters.items():
+        if f"_l{l}" in name and name.startswith("weight"):
+            keeps = np.eye(problem.H) if "_hh" in name else np.zeros(array.shape)
+            parameters[name] = keeps.astype(array.dtype)
+    h_0 = np.zeros(problem.h_n_shape, problem.input.dtype)
+    h_0[l * D : (l + 1) * D] = 1
+    return replace(problem, parameters=parameters, h_0=h_0)
+
+
+def kept_after(
+    case: Case, subject: Subject, l: int, calls: int = 1
+) -> tuple[list[NDArray[np.bool_]], float]:
+    """Show which elements (T, N, D, H) the masks after layer l keep, in calls one after another.
+
+    Return with them the probability that an element is kept.
+    """
+    problem, p = showing_from(large(case, subject), l), PROBABILITIES[case.variant]
+    module = subject.build(problem, dropout=p)
+    torch.manual_seed(case.seed)
+    outputs = [subject.run(problem, module).output for _ in range(calls)]
+    shape = (*problem.output_shape[:2], problem.D, problem.H)
+    return [output.reshape(shape) != 0 for output in outputs], (1 - p) ** (problem.L - 1 - l)
+
+
+STATEFUL = (*SHOWN, "h_0")
+"""What a network needs that shows the masks after one layer alone."""
+
+ORDERS = {
+    "step by step": (0, 1, 2, 3),
+    "row by row": (1, 0, 2, 3),
+    "direction by direction": (2, 0, 1, 3),
+}
+"""Orders in which elements (T, N, D, H) may be drawn."""
+
+
+@holds_for(promises=("dropout.independent",), needs=STATEFUL, **DEEP, **LARGE, **ANY_PROBABILITY)
+def test_masks_do_not_repeat_at_any_lag(case: Case, subject: Subject) -> list[Comparison]:
+    """No element of a call is dropped because another is: not after a period, nor in a direction.
+
+    Pairs at each lag up to half of the elements, in each order in which they may be drawn.
+    """
+    (kept,), keep = kept_after(case, subject, case.L - 2)
+    return [
+        all_by_chance(
+            f"pairs of elements of which one is kept, drawn {order}, at lag",
+            differing_at_lags(np.ascontiguousarray(kept.transpose(axes))),
+            2 * keep * (1 - keep),
+        )
+        for order, axes in ORDERS.items()
+        if case.D == 2 or axes[0] != 2
+    ]
+
+
+@holds_for(promises=("dropout.independent",), needs=STATEFUL, **DEEP, **LARGE, **ANY_PROBABILITY)
+def test_masks_move_on_from_call_to_call(case: Case, subject: Subject) -> list[Comparison]:
+    """None of three calls has the mask of another, at any shift of it."""
+    masks, keep = kept_after(case, subject, case.L - 2, calls=3)
+    comparisons = []
+    for i, j in ((0, 1), (1, 2), (0, 2)):
+        a, b = masks[i], masks[j]
+        differing = int(a.sum() + b.sum()) - 2 * agreeing_at_shifts(a, b)
+        counts = {k: (int(count), a.size) for k, count in enumerate(differing)}
+        what = f"elements kept in call {i} or {j} alone, at shift"
+        comparisons.append(all_by_chance(what, counts, 2 * keep * (1 - keep)))
+    return comparisons
+
+
+@holds_for(
+    promises=("rnn.dropout", "dropout.independent"),
+    needs=STATEFUL,
+    num_layers=(3,),
+    **LARGE,
+    **ANY_PROBABILITY,
+)
+def test_layers_draw_masks_of_their_own(case: Case, subject: Subject) -> list[Comparison]:
+    """The mask after the first layer is not that after the second, at any shift of it.
+
+    The first shows where the second keeps; there, at each shift, it keeps as often where the
+    second drops as anywhere.
+    """
+    (both,), _ = kept_after(case, subject, 0)
+    (second,), keep = kept_after(case, subject, 1)
+    kept = agreeing_at_shifts(both, ~second)
+    shown = agreeing_at_shifts(second, ~second)
+    counts = {k: (int(kept[k]), int(n)) for k, n in enumerate(shown) if n}
+    what = "elements kept after layer 0 where layer 1 drops, at shift"
+    return [all_by_chance(what, counts, keep)]
+
+
+@holds_for(
+    promises=("rnn.dropout", "rnn.packed", "dropout.zeroes", "dropout.scaled"),
+    needs=(*SHOWN, "packed"),
+    **DEEP,
+    **LARGE,
+    **ANY_PROBABILITY,
+)
+def test_packed_input_is_dropped_as_padded_input_is(
+    case: Case, subject: Subject
+) -> list[Comparison]:
+    """Of packed sequences as much is dropped, and what is kept is as large, as of a batch."""
+    problem, p = large(case, subject), PROBABILITIES[case.variant]
+    module, between = subject.build(problem, dropout=p), problem.L - 1
+    T, N, _ = problem.input.shape
+    lengths = torch.tensor([T - n % 4 for n in range(N)])
+    first = problem.layout.batch_first
+    input = subject.leaves(problem)["input"]
+    packed = pack_padded_sequence(input, lengths, first, enforce_sorted=False)
+    torch.manual_seed(case.seed)
+    with torch.no_grad(), subject.calling("the call with a packed sequence"):
+        shown = to_array(module(packed)[0].data)
+    kept = shown != 0
+    value = (1 / (1 - p)) ** between * kept
+    expected = Bounded(value, 4 * between * problem.rounding.u * value, rounding=problem.rounding)
+    return [
+        compare("data of output", ("element", "unit"), shown, expected),
+        by_chance("elements of packed input kept by dropout", kept, (1 - p) ** between),
+    ]
+
+
 @holds_for(promises=("seed.sets",), needs=SHOWN, **DEEP, **LARGE, **ANY_PROBABILITY)
 def test_masks_repeat_from_the_seed(case: Case, subject: Subject) -> list[Comparison]:
     """After torch.manual_seed with the same number the same elements are dropped."""
@@ -151,6 +280,27 @@ def test_without_chance_dropout_does_nothing(case: Case, subject: Subject) -> li
     return [
         *same_results(problem, "in eval", evaluated, plain),
         *same_results(problem, "at p = 0", at_zero, plain),
+    ]
+
+
+@holds_for(
+    promises=("dropout.evaluation", "module.eval"),
+    needs=(*DROPOUT, "gradients"),
+    **DEEP,
+    **ANY_PROBABILITY,
+)
+def test_evaluation_drops_nothing_while_gradients_are_recorded(
+    case: Case, subject: Subject
+) -> list[Comparison]:
+    """In eval, results and gradients are those without dropout, recorded for backward or not."""
+    problem = subject.problem(case)
+    module = subject.build(problem, dropout=PROBABILITIES[case.variant])
+    with subject.calling("eval"):
+        module.eval()
+    run, oracle = subject.run(problem, module, gradients=True), Oracle(problem)
+    return [
+        *compare_results(problem, *run.results, oracle.results),
+        *compare_gradients(problem, run.gradients, oracle.gradients()),
     ]
 
 

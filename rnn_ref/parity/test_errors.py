@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 from rnn_ref.bridge import other_dtype
 from rnn_ref.cases.case import Case
@@ -161,3 +162,113 @@ def test_a_batch_of_none_is_accepted(case: Case, subject: Subject) -> list[Compa
         counted("shapes of empty results", len(results)),
         *same_arrays(note, gradients, zeros, problem.rounding),
     ]
+
+
+def shorter(axis: int) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Make a change that takes the last one along an axis away."""
+    return lambda tensor: tensor.narrow(axis, 0, tensor.shape[axis] - 1)
+
+
+def near_states(problem: Problem, h_0: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Make states that are nearly an h_0 (L*D, N, H), or (L*D, H), by what is wrong."""
+    near = {
+        "one layer or direction more": longer(0)(h_0),
+        "one layer or direction less": shorter(0)(h_0),
+        "one unit more": longer(-1)(h_0),
+        "one unit less": shorter(-1)(h_0),
+        "one axis more": h_0[None],
+        "no axis but the units": h_0[(0,) * (h_0.ndim - 1)],
+    }
+    if problem.layout.unbatched:
+        return near | {"a batch of one": h_0[:, None], "a batch of two": torch.stack([h_0] * 2, 1)}
+    near |= {
+        "one row more": longer(1)(h_0),
+        "one row less": shorter(1)(h_0),
+        "no batch": h_0[:, 0],
+        "the rows in front": h_0.transpose(0, 1),
+        "one row for all": h_0[:, :1],
+    }
+    shape = tuple(h_0.shape)
+    return {name: state for name, state in near.items() if tuple(state.shape) != shape}
+
+
+@holds_for(
+    promises=("rnn.hx", "rnn.unbatched", "unwritten.refusal"),
+    initial_states=(True,),
+    needs=("h_0",),
+    at_most=40,
+)
+def test_a_state_that_nearly_fits_is_refused(case: Case, subject: Subject) -> list[Comparison]:
+    """h_0 of one too many or too few along any axis, or with a batch axis too many, raises."""
+    problem = subject.problem(case)
+    module, leaves = subject.build(problem), subject.leaves(problem)
+    with torch.no_grad():
+        return [
+            refuses(subject, f"a call with h_0 of {name}", partial(module, leaves["input"], h_0))
+            for name, h_0 in near_states(problem, leaves["h_0"]).items()
+        ]
+
+
+@holds_for(
+    promises=("rnn.input", "rnn.hx", "rnn.unbatched", "unwritten.refusal"),
+    at_most=40,
+)
+def test_an_input_that_nearly_fits_is_refused(case: Case, subject: Subject) -> list[Comparison]:
+    """Input of a feature too few or too many, or of other rows than h_0 has, raises errors."""
+    problem = subject.problem(case)
+    module, leaves = subject.build(problem), subject.leaves(problem)
+    x = leaves["input"]
+    near = {"one feature more": longer(-1)(x), "one feature less": shorter(-1)(x)}
+    if "h_0" in leaves:
+        if problem.layout.unbatched:
+            near |= {"a batch of one": x[:, None], "a batch of one in front": x[None]}
+        else:
+            rows = 0 if problem.layout.batch_first else 1
+            near |= {
+                "one row more": longer(rows)(x),
+                "no batch": x.select(rows, 0),
+                "no batch, steps as they come": x.select(1 - rows, 0),
+            }
+            if case.N > 1:
+                near |= {"one row less": shorter(rows)(x), "one row for all": x.narrow(rows, 0, 1)}
+    rest = [leaf for name, leaf in leaves.items() if name != "input"]
+    with torch.no_grad():
+        return [
+            refuses(subject, f"a call with input of {name}", partial(module, input, *rest))
+            for name, input in near.items()
+        ]
+
+
+@holds_for(
+    promises=("rnn.packed", "rnn.hx", "unwritten.refusal"),
+    layouts=("steps", "batch_first"),
+    initial_states=(True,),
+    needs=("h_0", "packed"),
+    far=("T", "I", "L"),
+    at_most=40,
+)
+def test_a_state_that_nearly_fits_packed_sequences_is_refused(
+    case: Case, subject: Subject
+) -> list[Comparison]:
+    """Packed sequences with h_0 of more rows, or fewer, or of another form, raise errors."""
+    problem = subject.problem(replace(case, N=min(case.N, 20)))
+    module, leaves = subject.build(problem), subject.leaves(problem)
+    (T, N, _), first = problem.input.shape, problem.layout.batch_first
+    lengths = torch.tensor([T] + [1 + n % T for n in range(1, N)])
+
+    def packed(input: torch.Tensor) -> PackedSequence:
+        return pack_padded_sequence(input, lengths, first, enforce_sorted=False)
+
+    x, h_0 = leaves["input"], leaves["h_0"]
+    calls = {f"h_0 of {name}": (packed(x), h) for name, h in near_states(problem, h_0).items()}
+    calls |= {
+        "h_0 of another dtype": (packed(x), other_dtype(h_0)),
+        "one feature more": (packed(longer(-1)(x)), h_0),
+    }
+    if case.I > 1:  # no features can't be packed
+        calls |= {"one feature less": (packed(shorter(-1)(x)), h_0)}
+    with torch.no_grad():
+        return [
+            refuses(subject, f"a call with packed sequences and {name}", partial(module, *wrong))
+            for name, wrong in calls.items()
+        ]

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch.autograd.gradcheck import GradcheckError
 from torch.nn.utils.rnn import (
     PackedSequence,
     pack_padded_sequence,
@@ -23,6 +24,7 @@ from rnn_ref.judging.comparison import (
     compare_gradients,
     compare_results,
     compare_states,
+    counted,
 )
 from rnn_ref.judging.facts import under
 from rnn_ref.judging.failures import Fact, SubjectFault, require
@@ -82,29 +84,45 @@ def pack(case: Case, subject: Subject, *, gradients: bool = False) -> Batch:
     return Batch(problem, lengths, packed, leaves)
 
 
-def call(
-    subject: Subject, module: torch.nn.Module, batch: Batch
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Call a module with a packed batch; return its output, padded again, and h_n."""
-    problem = batch.problem
+def returned_by(subject: Subject, module: torch.nn.Module, batch: Batch) -> Any:
+    """Call a module with a packed batch; return its two results, the first of which is packed."""
     rest = [leaf for name, leaf in batch.leaves.items() if name != "input"]
     with subject.calling("the call with a packed sequence"):
         returned = module(batch.packed, *rest)
     if not (isinstance(returned, tuple) and len(returned) == 2):
         expected = "a tuple (output, h_n)"
         raise SubjectFault(Fact("the result of the call", described(returned), expected))
-    output, h_n = returned
-    if not isinstance(output, PackedSequence):
-        raise SubjectFault(Fact("output", described(output), "a PackedSequence"))
+    if not isinstance(returned[0], PackedSequence):
+        raise SubjectFault(Fact("output", described(returned[0]), "a PackedSequence"))
     for name in ("batch_sizes", "sorted_indices", "unsorted_indices"):
         with subject.calling(f"reading {name} of output"):
-            got = listed(getattr(output, name))
+            got = listed(getattr(returned[0], name))
         require(f"{name} of output", got, listed(getattr(batch.packed, name)))
-    T, first = len(problem.input), problem.layout.batch_first
-    with subject.calling("unpacking output"):
-        padded, lengths = pad_packed_sequence(output, first, total_length=T)
+    return returned
+
+
+def unpacked(batch: Batch, returned: Any) -> tuple[torch.Tensor, Any]:
+    """Pad the packed output that a call returned, and give it back with h_n."""
+    T, first = len(batch.problem.input), batch.problem.layout.batch_first
+    padded, lengths = pad_packed_sequence(returned[0], first, total_length=T)
     require("lengths of output", lengths.tolist(), batch.lengths)
-    return require_results(subject, problem, (padded, h_n))
+    return padded, returned[1]
+
+
+def call(
+    subject: Subject, module: torch.nn.Module, batch: Batch
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Call a module with a packed batch; return its output, padded again, and h_n."""
+    returned = returned_by(subject, module, batch)
+    with subject.calling("unpacking output"):
+        results = unpacked(batch, returned)
+    return require_results(subject, batch.problem, results)
+
+
+def in_float32(result: Any) -> Any:
+    """Bring a floating-point tensor, which autocast may have left in bfloat16, to float32."""
+    is_float = isinstance(result, torch.Tensor) and result.is_floating_point()
+    return result.float() if is_float else result
 
 
 def listed(numbers: torch.Tensor | None) -> list[int] | None:
@@ -134,14 +152,9 @@ def up_to_its_length(batch: Batch, output: Bounded) -> Bounded:
 def test_packed_sequences_are_each_run_alone(case: Case, subject: Subject) -> list[Comparison]:
     """Sorted or not, output and h_n are those of each sequence; h_n in the caller's order."""
     batch = pack(case, subject)
-    p, oracle = batch.problem, Oracle(batch.problem)
+    p = batch.problem
     results = run(subject, subject.build(p), batch)
-    output, h_n = rnn(
-        oracle.x, oracle.parameters, oracle.h_0,
-        nonlinearity=p.nonlinearity, lengths=batch.lengths,
-    )  # fmt: skip
-    expected = (up_to_its_length(batch, output), h_n)
-    return under(batch.note, compare_results(p, *results, expected))
+    return under(batch.note, compare_results(p, *results, each_alone(batch, p)))
 
 
 @holds_for(
@@ -210,3 +223,165 @@ def test_a_list_packs_as_its_padded_batch(case: Case, subject: Subject) -> list[
         Bounded(h_n, rounding=p.rounding),
     )
     return under(f"packed from a list, {batch.note}", compare_results(p, *results, expected))
+
+
+CHANCELESS: dict[str, tuple[float, bool]] = {
+    "p1": (1.0, True),
+    "p0": (0.0, True),
+    "eval": (0.5, False),
+}
+"""Dropout without chance: the probability, and whether in training, by the names of variants."""
+
+
+@holds_for(
+    promises=("rnn.packed", "rnn.dropout", "dropout.evaluation", "dropout.zeroes"),
+    **BATCHES,
+    num_layers=(2, 2, 3),
+    needs=("packed", "dropout", "deep"),
+    variants=tuple(CHANCELESS),
+)
+def test_packed_sequences_without_chance_are_dropped_as_a_batch_is(
+    case: Case, subject: Subject
+) -> list[Comparison]:
+    """At p = 1 all but the first layer read zeros; at p = 0, and in eval, nothing is dropped."""
+    batch = pack(case, subject)
+    p, (dropout, training) = batch.problem, CHANCELESS[case.variant]
+    module = subject.build(p, dropout=dropout)
+    with subject.calling("train"):
+        module.train(training)
+    results = run(subject, module, batch)
+    if dropout == 1:
+        reads = {n for n in p.parameters if n.startswith("weight_ih") and "_l0" not in n}
+        zeroed = {n: 0 * a if n in reads else a for n, a in p.parameters.items()}
+        p = replace(p, parameters=zeroed)
+    return under(batch.note, compare_results(p, *results, each_alone(batch, p)))
+
+
+def each_alone(batch: Batch, problem: Problem) -> tuple[Bounded, Bounded]:
+    """Compute what each sequence of a batch gives by itself, in a problem of its form."""
+    oracle = Oracle(problem)
+    output, h_n = rnn(
+        oracle.x, oracle.parameters, oracle.h_0,
+        nonlinearity=problem.nonlinearity, lengths=batch.lengths,
+    )  # fmt: skip
+    return up_to_its_length(batch, output), h_n
+
+
+@holds_for(
+    promises=("rnn.packed", "autocast.accuracy"),
+    **{**BATCHES, "inputs": ("normal", "normal", "large", "tiny"), "at_most": 50},
+    dtypes=("float32",),
+    needs=("packed", "autocast"),
+)
+def test_packed_sequences_under_autocast(case: Case, subject: Subject) -> list[Comparison]:
+    """Under torch.autocast to bfloat16, packed sequences are within bfloat16's bounds."""
+    batch = pack(replace(case, dtype="bfloat16"), subject)
+    low = batch.problem
+    high = replace(low, dtype="float32", rounding=subject.rounding("float32"))
+    input = batch.packed._replace(data=batch.packed.data.float())
+    leaves = {name: leaf.float() for name, leaf in batch.leaves.items()}
+    device = torch.device(subject.device).type
+    with torch.no_grad(), torch.autocast(device, torch.bfloat16):
+        returned = returned_by(
+            subject, subject.build(high), batch._replace(packed=input, leaves=leaves)
+        )
+    with subject.calling("reading output and h_n"):
+        output, h_n = (in_float32(result) for result in unpacked(batch, returned))
+    results = require_results(subject, high, (output, h_n))
+    return under(
+        batch.note, compare_results(low, *subject.arrays(high, *results), each_alone(batch, low))
+    )
+
+
+def strided(tensor: torch.Tensor) -> torch.Tensor:
+    """Put a tensor into every other row and column of one of NaN, its axes in reverse order."""
+    wide = tensor.new_full([2 * n for n in reversed(tensor.shape)], torch.nan)
+    view = wide[tuple(slice(1, None, 2) for _ in tensor.shape)].T
+    return view.copy_(tensor)
+
+
+@holds_for(
+    promises=("rnn.packed", "unwritten.memory"), **BATCHES, needs=("packed",), losses=("both",)
+)
+def test_packed_data_may_lie_in_any_way(case: Case, subject: Subject) -> list[Comparison]:
+    """A PackedSequence whose data, and h_0, are strided views gives what it gives in order."""
+    batch = pack(case, subject)
+    data = batch.packed._replace(data=strided(batch.packed.data))
+    leaves = {n: every_other(leaf) for n, leaf in batch.leaves.items()}
+    results = run(subject, subject.build(batch.problem), batch._replace(packed=data, leaves=leaves))
+    expected = each_alone(batch, batch.problem)
+    return under(batch.note, compare_results(batch.problem, *results, expected))
+
+
+def every_other(tensor: torch.Tensor) -> torch.Tensor:
+    """Put a tensor into every other place of one of NaN, along its last axis."""
+    wide = tensor.new_full((*tensor.shape[:-1], 2 * tensor.shape[-1]), torch.nan)
+    return wide[..., ::2].copy_(tensor)
+
+
+@holds_for(
+    promises=("rnn.packed", "unwritten.rows", "unwritten.special"),
+    **{**BATCHES, "inputs": ("normal", "integer")},
+    weights=("torch", "contracting", "one-sided", "sparse"),
+    needs=("packed",),
+)
+def test_special_values_stay_in_their_packed_sequence(
+    case: Case, subject: Subject
+) -> list[Comparison]:
+    """NaN in one of the packed sequences reaches its end, and leaves the others' bits alone."""
+    batch = pack(case, subject)
+    p, row = batch.problem, case.seed % len(batch.lengths)
+    module = subject.build(p)
+    before = run(subject, module, batch)
+    steps = p.layout.to_steps(batch.leaves["input"]).clone()
+    steps[batch.lengths[row] - 1, row] = torch.nan
+    spoilt = pack_padded_sequence(
+        steps, torch.tensor(batch.lengths), enforce_sorted=case.variant == "sorted"
+    )
+    after = run(subject, module, batch._replace(packed=spoilt))
+    own = np.zeros((len(steps), len(batch.lengths), 1), bool)
+    own[:, row] = True
+    ends = own.copy()
+    ends[: batch.lengths[row] - 1] = False
+    open_ = batch.beyond[:, :, None] | (own & ~ends)
+    output = np.where(ends, np.nan, before[0])
+    error = np.where(open_, np.inf, np.zeros(output.shape))
+    h_n = np.where(own[0][None], np.nan, before[1])
+    expected = (Bounded(output, error, rounding=p.rounding), Bounded(h_n, rounding=p.rounding))
+    return under(f"NaN in sequence {row}, {batch.note}", compare_results(p, *after, expected))
+
+
+@holds_for(
+    promises=("rnn.packed", "backward.create_graph"),
+    **{**BATCHES, "inputs": ("normal",), "at_most": 5, "far": ()},
+    needs=("packed", "gradients", "double_backward"),
+    nonlinearities=("tanh",),
+    weights=("torch", "contracting"),
+)
+def test_gradients_of_packed_sequences_have_gradients(
+    case: Case, subject: Subject
+) -> list[Comparison]:
+    """Second derivatives of packed sequences agree with differences of first ones."""
+    small = {axis: min(getattr(case, axis), 2) for axis in "TNIH"}
+    batch = pack(replace(case, **small, L=min(case.L, 2), dtype="float64"), subject)
+    module, data = subject.build(batch.problem), batch.packed.data.requires_grad_()
+
+    def of_data(data: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        packed = batch.packed._replace(data=data)
+        output, h_n = returned_by(subject, module, batch._replace(packed=packed))
+        return output.data, h_n
+
+    torch.manual_seed(case.seed)  # it draws the upstream gradients
+    mismatch = None
+    with subject.calling("a second derivative of packed sequences"):
+        try:
+            torch.autograd.gradgradcheck(of_data, (data,))
+        except GradcheckError as error:
+            mismatch = error
+    if mismatch is not None:
+        got, expected = (
+            " ".join(str(mismatch).split())[:400],
+            "the differences of first derivatives",
+        )
+        raise SubjectFault(Fact("second derivatives", got, expected)) from mismatch
+    return [counted("second derivatives", data.numel() ** 2)]

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -252,6 +253,25 @@ def test_two_modules_begin_with_weights_of_their_own(
     require("parameters that two modules share", ", ".join(shared) or "none", "none")
     require("parameters that begin alike in two modules", ", ".join(alike) or "none", "none")
     return [counted("parameters of two modules", len(first))]
+
+
+@holds_for(promises=("rnn.initialized", "unwritten.own"), at_most=20, far=(), num_layers=(2, 2, 3))
+def test_parameters_begin_with_values_of_their_own(
+    case: Case, subject: Subject
+) -> list[Comparison]:
+    """No two parameters of one module begin alike, whichever layers and directions they are of.
+
+    Two independent ones agree in all of their first 20 values with a probability below 2^-400.
+    """
+    options = differing(subject.problem(case))
+    with subject.calling("constructing the module"):
+        module = subject.factory(20, 20, **options)
+    with subject.calling("reading the parameters"):
+        first = {name: array.ravel()[:20] for name, array in parameters_of(module).items()}
+    pairs = list(combinations(first, 2))
+    alike = [f"{a} and {b}" for a, b in pairs if np.array_equal(first[a], first[b])]
+    require("parameters that begin alike", ", ".join(alike) or "none", "none")
+    return [counted("pairs of parameters", len(pairs))]
 
 
 @holds_for(promises=("module.train", "module.eval"), **FEW)

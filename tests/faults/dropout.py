@@ -84,3 +84,124 @@ class WarnsOfNothing(PlainRNN):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             super().__init__(*arguments, **options)
+
+
+LAGS = "masks_do_not_repeat_at_any_lag"
+CALLS = "masks_move_on_from_call_to_call"
+LAYERS = "layers_draw_masks_of_their_own"
+PACKED = "packed_input_is_dropped_as_padded_input_is"
+
+
+@fault(LAGS)
+class DrawsWithAShortPeriod(PlainRNN):
+    """Masks repeat after 97 elements."""
+
+    def drop(self, x: Tensor) -> Tensor:
+        period = super().drop(x.new_ones(97))
+        return x * period.repeat(-(-x.numel() // 97))[: x.numel()].view_as(x)
+
+
+@fault(LAGS)
+class DrawsWithALongPeriod(PlainRNN):
+    """Masks repeat after 1,000 elements, row by row."""
+
+    def drop(self, x: Tensor) -> Tensor:
+        rows = x.transpose(0, 1)
+        period = super().drop(x.new_ones(1000))
+        mask = period.repeat(-(-x.numel() // 1000))[: x.numel()].reshape(rows.shape)
+        return (rows * mask).transpose(0, 1)
+
+
+@fault(LAGS, seen="tensorflow/tensorflow#35724")
+class SharesAMaskBetweenDirections(PlainRNN):
+    """Both directions share one mask."""
+
+    def drop(self, x: Tensor) -> Tensor:
+        mask = super().drop(torch.ones_like(x[..., : self.hidden_size]))
+        return x * mask.repeat(1, 1, x.shape[2] // self.hidden_size)
+
+
+@fault(LAGS, seen="tensorflow/tensorflow#35724")
+class RepeatsMasksEveryFifthStep(PlainRNN):
+    """A step has the mask of the fifth step before it."""
+
+    def drop(self, x: Tensor) -> Tensor:
+        mask = super().drop(torch.ones_like(x[:5]))
+        return x * mask.repeat(-(-len(x) // 5), 1, 1)[: len(x)]
+
+
+@fault(CALLS, seen="tensorflow/tensorflow#29391")
+class AlternatesTwoMasks(PlainRNN):
+    """Two masks alternate from call to call."""
+
+    def drop(self, x: Tensor) -> Tensor:
+        kept: list[Tensor] = self.__dict__.setdefault("kept", [])
+        if len(kept) < 2:
+            kept.append(super().drop(torch.ones_like(x)))
+            return x * kept[-1]
+        kept.reverse()
+        return x * kept[1] if kept[1].shape == x.shape else super().drop(x)
+
+
+@fault(CALLS)
+class ShiftsOneMask(PlainRNN):
+    """A call has the first call's mask, some elements later."""
+
+    def drop(self, x: Tensor) -> Tensor:
+        kept: dict[torch.Size, Tensor] = self.__dict__.setdefault("kept", {})
+        if x.shape not in kept:
+            kept[x.shape] = super().drop(torch.ones_like(x))
+        kept[x.shape] = kept[x.shape].flatten().roll(7).view_as(x)
+        return x * kept[x.shape]
+
+
+@fault(LAYERS)
+class SharesAMaskBetweenLayers(PlainRNN):
+    """A layer's mask is that of the layer below, one step later."""
+
+    def run_layers(self, x: Tensor, h_0: Tensor) -> tuple[Tensor, Tensor]:
+        self.__dict__.pop("mask", None)
+        return super().run_layers(x, h_0)
+
+    def drop(self, x: Tensor) -> Tensor:
+        mask = self.__dict__.get("mask")
+        mask = super().drop(torch.ones_like(x)) if mask is None else mask.roll(1, 0)
+        self.__dict__["mask"] = mask
+        return x * mask
+
+
+@fault(LAYERS)
+class DropsWhereTheLayerBelowKept(PlainRNN):
+    """At p = 0.5 a layer keeps what the layer below dropped."""
+
+    def run_layers(self, x: Tensor, h_0: Tensor) -> tuple[Tensor, Tensor]:
+        self.__dict__.pop("mask", None)
+        return super().run_layers(x, h_0)
+
+    def drop(self, x: Tensor) -> Tensor:
+        below: Any = self.__dict__.get("mask")
+        other = below is not None and self.dropout == 0.5
+        mask = 2 - below if other else super().drop(torch.ones_like(x))
+        self.__dict__["mask"] = mask
+        return x * mask
+
+
+@fault(PACKED, seen="pytorch/translate#122")
+class DropsNothingOfPackedInput(PlainRNN):
+    """Packed input is not dropped."""
+
+    def run_packed(self, input, h_0):  # type: ignore[no-untyped-def]
+        dropout, self.dropout = self.dropout, 0.0
+        try:
+            return super().run_packed(input, h_0)
+        finally:
+            self.dropout = dropout
+
+
+@fault("evaluation_drops_nothing_while_gradients_are_recorded", seen="apache/mxnet#7303")
+class DropsWhileItRecords(PlainRNN):
+    """Elements are dropped wherever gradients are recorded, in eval too."""
+
+    def drop(self, x: Tensor) -> Tensor:
+        training = self.training or torch.is_grad_enabled()
+        return nn.functional.dropout(x, self.dropout, training)

@@ -2,10 +2,16 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from tests.faults.catalogue import edit, fault
-from tests.subjects.plain_rnn import PlainRNN
+from tests.subjects.plain_rnn import PlainCell, PlainRNN
+
+NEAR_STATE = "a_state_that_nearly_fits_is_refused"
+NEAR_INPUT = "an_input_that_nearly_fits_is_refused"
+PACKED = "a_state_that_nearly_fits_packed_sequences_is_refused"
+CELL = "a_cell_without_a_batch_takes_no_batch_of_one"
 
 # fmt: off
 edit("An h_0 of more layers is accepted", "a_wrong_call_is_refused_and_leaves_no_trace",
@@ -14,6 +20,8 @@ edit("An h_0 of more layers is accepted", "a_wrong_call_is_refused_and_leaves_no
 edit("An h_0 of another batch is accepted", "a_state_of_another_batch_is_refused",
      seen="pytorch/pytorch#6176",
      old="tuple(h_0.shape) != expected", new="h_0.shape[0] != expected[0]")
+edit("Packed sequences take an h_0 of more rows", PACKED, seen="pytorch/pytorch#6176",
+     old="h_0.shape[1] != N", new="h_0.shape[1] < N")
 # fmt: on
 
 
@@ -32,3 +40,86 @@ class ReturnsOneUnitOfAnEmptyBatch(PlainRNN):
     def run_layers(self, x: Tensor, h_0: Tensor) -> tuple[Tensor, Tensor]:
         y, h_n = super().run_layers(x, h_0)
         return (y if y.shape[1] else y[:, :, :1]), h_n
+
+
+@fault(NEAR_STATE, seen="pytorch/pytorch#3789")
+class StretchesAStateOfOneRowToAll(PlainRNN):
+    """An h_0 of one row is taken for all rows."""
+
+    def require(self, input: Tensor, h_0: Tensor | None) -> None:
+        one = h_0 is not None and h_0.dim() == 3 and h_0.shape[1] == 1
+        super().require(input, None if one else h_0)
+
+
+@fault(NEAR_STATE)
+class TakesABatchOfOneForNone(PlainRNN):
+    """Input without a batch takes an h_0 with a batch of one."""
+
+    def run_padded(self, input: Tensor, h_0: Tensor | None) -> tuple[Tensor, Tensor]:
+        if input.dim() == 2 and h_0 is not None and h_0.dim() == 3 and h_0.shape[1] == 1:
+            h_0 = h_0[:, 0]
+        return super().run_padded(input, h_0)
+
+
+@fault(NEAR_STATE, seen="pytorch/pytorch#3259")
+class FillsUpAStateOfTooFewLayers(PlainRNN):
+    """An h_0 of a layer too few is filled up with zeros."""
+
+    def run_padded(self, input: Tensor, h_0: Tensor | None) -> tuple[Tensor, Tensor]:
+        L_D = self.num_layers * (2 if self.bidirectional else 1)
+        if h_0 is not None and 0 < len(h_0) < L_D:
+            h_0 = torch.cat([h_0, h_0.new_zeros(L_D - len(h_0), *h_0.shape[1:])])
+        return super().run_padded(input, h_0)
+
+
+@fault(NEAR_INPUT, seen="pytorch/pytorch#6176")
+class TakesTheFirstRowsOfAState(PlainRNN):
+    """Of an h_0 of more rows than the input has, the first are taken."""
+
+    def run_padded(self, input: Tensor, h_0: Tensor | None) -> tuple[Tensor, Tensor]:
+        if input.dim() == 3 and h_0 is not None and h_0.dim() == 3:
+            h_0 = h_0[:, : input.shape[0 if self.batch_first else 1]]
+        return super().run_padded(input, h_0)
+
+
+@fault(NEAR_INPUT)
+class FillsUpMissingFeatures(PlainRNN):
+    """Input of a feature too few is filled up with zeros."""
+
+    def run_padded(self, input: Tensor, h_0: Tensor | None) -> tuple[Tensor, Tensor]:
+        missing = self.input_size - input.shape[-1]
+        if missing > 0:
+            input = torch.nn.functional.pad(input, (0, missing))
+        return super().run_padded(input, h_0)
+
+
+@fault(PACKED)
+class StartsMissingRowsAtZero(PlainRNN):
+    """Packed sequences beyond the rows of h_0 start from zero."""
+
+    def run_packed(self, input, h_0):  # type: ignore[no-untyped-def]
+        missing = 0 if h_0 is None else int(input.batch_sizes[0]) - h_0.shape[1]
+        if h_0 is not None and h_0.dim() == 3 and missing > 0:
+            h_0 = torch.cat([h_0, h_0.new_zeros(len(h_0), missing, h_0.shape[2])], 1)
+        return super().run_packed(input, h_0)
+
+
+@fault(CELL)
+class TakesAStateWithABatchOfOne(PlainCell):
+    """The cell takes a state with a batch of one for input without a batch."""
+
+    def forward(self, input: Tensor, hx: Tensor | None = None) -> Any:
+        if input.dim() == 1 and hx is not None and hx.dim() == 2 and len(hx) == 1:
+            hx = hx[0]
+        return super().forward(input, hx)
+
+
+@fault("a_wrong_call_of_a_cell_is_refused")
+class FillsUpAStateOfTooFewUnits(PlainCell):
+    """The cell fills a state of a unit too few up with zeros."""
+
+    def forward(self, input: Tensor, hx: Tensor | None = None) -> Any:
+        missing = 0 if hx is None else self.hidden_size - hx.shape[-1]
+        if hx is not None and missing > 0:
+            hx = torch.nn.functional.pad(hx, (0, missing))
+        return super().forward(input, hx)

@@ -1,5 +1,6 @@
 """Faults of packed sequences as input."""
 
+import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
@@ -38,3 +39,93 @@ class AddsToEachPackedCall(PlainRNN):
     ) -> tuple[PackedSequence, Tensor]:
         self.calls += 1
         return super().run_packed(input._replace(data=input.data + 1e-3 * self.calls), h_0)
+
+
+WITHOUT_CHANCE = "packed_sequences_without_chance_are_dropped_as_a_batch_is"
+
+
+@fault(WITHOUT_CHANCE, seen="pytorch/translate#122")
+class KeepsPackedInput(PlainRNN):
+    """Packed input is never dropped, at p = 1 either."""
+
+    def run_packed(
+        self, input: PackedSequence, h_0: Tensor | None
+    ) -> tuple[PackedSequence, Tensor]:
+        dropout, self.dropout = self.dropout, 0.0
+        try:
+            return super().run_packed(input, h_0)
+        finally:
+            self.dropout = dropout
+
+
+@fault(WITHOUT_CHANCE)
+class DropsPackedInputInEval(PlainRNN):
+    """Packed input is dropped in eval too."""
+
+    def run_packed(
+        self, input: PackedSequence, h_0: Tensor | None
+    ) -> tuple[PackedSequence, Tensor]:
+        training, self.training = self.training, True
+        try:
+            return super().run_packed(input, h_0)
+        finally:
+            self.training = training
+
+
+@fault("packed_sequences_under_autocast")
+class ScalesPackedOutputUnderAutocast(PlainRNN):
+    """Under autocast packed output is 10 % larger."""
+
+    def run_packed(
+        self, input: PackedSequence, h_0: Tensor | None
+    ) -> tuple[PackedSequence, Tensor]:
+        packed, h_n = super().run_packed(input, h_0)
+        larger = packed._replace(data=packed.data * 1.1)
+        return (larger if torch.is_autocast_enabled("cpu") else packed), h_n
+
+
+@fault("packed_data_may_lie_in_any_way", seen="pytorch/pytorch#104439")
+class ReadsPackedDataAsIfInOrder(PlainRNN):
+    """Packed data are read as if their rows lay one after another."""
+
+    def run_packed(
+        self, input: PackedSequence, h_0: Tensor | None
+    ) -> tuple[PackedSequence, Tensor]:
+        data = input.data
+        dense = data.as_strided(data.shape, (data.shape[1], 1), data.storage_offset())
+        return super().run_packed(input._replace(data=dense), h_0)
+
+
+@fault("special_values_stay_in_their_packed_sequence", seen="pytorch/pytorch#177016")
+class MasksPackedRowsByProducts(PlainRNN):
+    """A packed sequence's results have 0 times the others' added."""
+
+    def run_packed(
+        self, input: PackedSequence, h_0: Tensor | None
+    ) -> tuple[PackedSequence, Tensor]:
+        packed, h_n = super().run_packed(input, h_0)
+        return packed, h_n + 0 * h_n.sum(1, keepdim=True)
+
+
+@fault("gradients_of_packed_sequences_have_gradients")
+class CutsSecondGradientsOfPackedInput(PlainRNN):
+    """Second gradients of packed input lack a term."""
+
+    def run_packed(
+        self, input: PackedSequence, h_0: Tensor | None
+    ) -> tuple[PackedSequence, Tensor]:
+        packed, h_n = super().run_packed(input, h_0)
+        return packed._replace(data=OnceDifferentiable.apply(packed.data)), h_n  # type: ignore[no-untyped-call]
+
+
+class OnceDifferentiable(torch.autograd.Function):
+    """The square of a tensor, whose gradient takes the tensor for a constant."""
+
+    @staticmethod
+    def forward(ctx, x):  # type: ignore[no-untyped-def]
+        ctx.save_for_backward(x)
+        return x * x
+
+    @staticmethod
+    def backward(ctx, dy):  # type: ignore[no-untyped-def]
+        return 2 * ctx.saved_tensors[0].detach() * dy

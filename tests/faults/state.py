@@ -1,5 +1,6 @@
 """Faults of state: parameters, how they begin, and how a module is copied, moved and changed."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -89,6 +90,33 @@ class BeginsAlike(PlainRNN):
         for parameter in self.parameters():
             generator = torch.Generator().manual_seed(0)
             nn.init.uniform_(parameter, -0.1, 0.1, generator=generator)
+
+
+BEGIN = "parameters_begin_with_values_of_their_own"
+
+
+@fault(BEGIN)
+class BeginsAlikeInAllLayers(PlainRNN):
+    """All layers of equal sizes begin with the same weights."""
+
+    def reset_parameters(self) -> None:
+        super().reset_parameters()
+        with torch.no_grad():
+            for name, parameter in self.named_parameters():
+                below = getattr(self, re.sub(r"_l\d+", "_l0", name))
+                if below.shape == parameter.shape:
+                    parameter.copy_(below)
+
+
+@fault(BEGIN)
+class BeginsAlikeInBothDirections(PlainRNN):
+    """Both directions begin with the same weights."""
+
+    def reset_parameters(self) -> None:
+        super().reset_parameters()
+        with torch.no_grad():
+            for name, parameter in self.named_parameters():
+                parameter.copy_(getattr(self, name.removesuffix("_reverse")))
 
 
 @fault(ALIKE)

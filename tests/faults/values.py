@@ -18,6 +18,16 @@ edit("tanh exceeds 1", "tanh_stays_within_one",
      old="else a.tanh()", new="else a.tanh() * (1 + 3e-7)")
 edit("tanh is a quotient of exponentials, which overflow", "tanh_of_what_is_large_is_one",
      old="else a.tanh()", new="else (a.exp() - (-a).exp()) / (a.exp() + (-a).exp())")
+edit("NaN from above is taken for zero", "special_gradients_go_where_the_chain_rule_sends_them",
+     old="dh = dh + dy[t]", new="dh = (dh + dy[t]).nan_to_num(0.0, torch.inf, -torch.inf)")
+edit("Gradients are clipped to 1e4", "special_gradients_go_where_the_chain_rule_sends_them",
+     old="dh = dh + dy[t]", new="dh = (dh + dy[t]).clamp(-1e4, 1e4)")
+edit("NaN from above spreads over the batch",
+     "special_gradients_go_where_the_chain_rule_sends_them",
+     old="da = dh * slope", new="da = dh * slope + 0 * dh.sum(0)")
+edit("NaN from above spreads to all steps",
+     "special_gradients_go_where_the_chain_rule_sends_them",
+     old="dh = dh + dy[t]", new="dh = dh + dy[t] + 0 * dy.sum(0)")
 # fmt: on
 
 

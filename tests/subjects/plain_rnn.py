@@ -118,6 +118,9 @@ class PlainRNN(nn.RNN):
     def run_packed(
         self, input: PackedSequence, h_0: Tensor | None
     ) -> tuple[PackedSequence, Tensor]:
+        N = int(input.batch_sizes[0])
+        if input.data.dim() != 2 or (h_0 is not None and (h_0.dim() != 3 or h_0.shape[1] != N)):
+            raise RuntimeError(f"packed data, or h_0, do not have the axes of {N} sequences")
         padded, lengths = pad_packed_sequence(input, self.batch_first)
         x = padded.transpose(0, 1) if self.batch_first else padded
         outputs, h_n = [], []
