@@ -234,6 +234,7 @@ def record_subject(options: argparse.Namespace) -> int:
             subject = (options.subject, options.device, options.timeout)
             members = [Isolated(Path(folder), f"recorder{i}", *subject) for i in processes]
             with Team(members, cases, options.without) as team:
+                read_corpus().check()  # while they load the subject
                 header = members[0].describe(cases, options.without)
                 recorder = Recorder(read_corpus(), cases, header, team.measure)
                 return record_to(options.file, recorder)

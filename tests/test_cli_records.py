@@ -171,6 +171,7 @@ def test_a_record_that_is_interrupted_ends_in_status_130(
     def interrupt(*_: object) -> NoReturn:
         raise KeyboardInterrupt
 
+    monkeypatch.setattr(Isolated, "get_ready", lambda *_: None)
     monkeypatch.setattr(Isolated, "describe", lambda *_: {})
     monkeypatch.setattr(Isolated, doing, interrupt)
     done = here("record", "new", *CASE)

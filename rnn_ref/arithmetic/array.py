@@ -4,12 +4,31 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 Rule = Callable[..., Any]
+
+QUIET = ContextVar("QUIET", default=False)
+"""Whether this thread is in a block that is run `quietly`."""
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Switch NumPy's warnings off in the block: infinities and NaN are the rules' business.
+
+    Every operation does so by itself; to do it once for many of them takes less time.
+    """
+    token = QUIET.set(True)
+    try:
+        with np.errstate(all="ignore"):
+            yield
+    finally:
+        QUIET.reset(token)
 
 
 class NumberArray(ABC):
@@ -42,8 +61,11 @@ class NumberArray(ABC):
 
     def applied(self, ufunc: np.ufunc, *operands: Any) -> Any:
         """Apply the rule of an operation to arrays of this kind."""
-        with np.errstate(all="ignore"):  # infinities and NaN are the rules' business
-            return self.rules[ufunc](*[self.like(x) for x in operands])
+        numbers = [self.like(x) for x in operands]
+        if QUIET.get():
+            return self.rules[ufunc](*numbers)
+        with np.errstate(all="ignore"):
+            return self.rules[ufunc](*numbers)
 
     def __array_function__(self, f: Any, types: Any, inputs: Any, options: Any) -> Any:
         if f not in (np.stack, np.concatenate):

@@ -8,12 +8,16 @@ up in float32, and each sum of them is rounded to the dtype.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
 
 from rnn_ref.arithmetic.array import NumberArray
-from rnn_ref.arithmetic.dtypes import ROUNDING, Floats, rounded
+from rnn_ref.arithmetic.dtypes import ARRAY_DTYPES, ROUNDING, Floats, rounded
+
+NUMPYS = {np.dtype(name): name for name in ARRAY_DTYPES if name != "bfloat16"}
+"""The names of the dtypes that NumPy has: an array of one needs no rounding to it."""
 
 
 class RoundedArray(NumberArray):
@@ -22,11 +26,15 @@ class RoundedArray(NumberArray):
     def __init__(self, numbers: Any, dtype_name: str) -> None:
         self.dtype_name = dtype_name
         numbers = np.asarray(numbers)
-        is_rounded = dtype_name == numbers.dtype.name
-        self.parts = (numbers if is_rounded else rounded(numbers.astype(np.float64), dtype_name))[
-            None
-        ]
-        self.terms: Floats | None = None
+        if NUMPYS.get(numbers.dtype) != dtype_name:
+            numbers = rounded(numbers.astype(np.float64), dtype_name)
+        self.parts = numbers[None]
+        self.terms: Any = None
+
+    @cached_property
+    def parts(self) -> Floats:  # type: ignore[override] # it is written to, as cached ones may be
+        """The numbers; a product's are added up when something other than a sum needs them."""
+        return self.of(self.add_up(self.terms)).parts
 
     def of(self, numbers: Any) -> Self:
         """Round other numbers as these are."""
@@ -53,11 +61,16 @@ class RoundedArray(NumberArray):
         """Multiply matrices (..., K) and (K, M), added up in the precision of sums."""
         r = ROUNDING[self.dtype_name]
         accumulate: Any = np.float32 if r.ua < r.u else self.dtype
-        a, b = self.numbers.astype(accumulate), other.numbers.astype(accumulate)
+        a = self.numbers.astype(accumulate, copy=False)
+        b = other.numbers.astype(accumulate, copy=False)
         of_k = b.reshape(len(b), *[1] * (a.ndim - 1), -1)
-        terms = np.multiply(np.moveaxis(a, -1, 0)[..., None], of_k, order="C")
-        made = self.of(self.add_up(terms))
-        made.terms = terms if r.ua == r.u else None
+        by_k = a.transpose(-1, *range(a.ndim - 1))[..., None]
+        terms = np.multiply(by_k, of_k, order="C")
+        if r.ua < r.u:
+            return self.of(self.add_up(terms))
+        made = type(self).__new__(type(self))
+        made.__dict__.update(self.__dict__, terms=terms)
+        del made.parts
         return made
 
     def plus(self, other: Self) -> Self:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
 import os
 import signal
@@ -41,7 +42,7 @@ class Here:
 
 def begin(folder: Path, process: str, name: str, device: str, timeout: float) -> None:
     """Make the measuring process ready; it ends with the one that started it."""
-    set_threads()
+    atexit.register(os._exit, 0)  # Python takes half a second to leave a process with torch in it
     os.dup2(2, 1)  # what the subject prints stays out of the record
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a person's interrupt ends the other process
     threading.Thread(target=end_with_parent, daemon=True).start()
@@ -65,6 +66,11 @@ def end_with_parent() -> None:
     if parent is not None:
         parent.join()
         os._exit(1)
+
+
+def load_subject() -> None:
+    """Load the subject."""
+    loaded()
 
 
 def describe(cases: Sequence[Case], without: Sequence[str]) -> dict[str, Any]:
@@ -107,10 +113,15 @@ class Isolated:
         self.start()
 
     def start(self) -> None:
-        """Start a process."""
+        """Start a process, which has its environment from this one."""
+        set_threads()
         self.pool = ProcessPoolExecutor(
             1, multiprocessing.get_context("spawn"), begin, self.arguments
         )
+
+    def get_ready(self) -> None:
+        """Load the subject before it is needed; what comes of it, the next call tells."""
+        self.pool.submit(load_subject)
 
     def describe(self, cases: Sequence[Case], without: Iterable[str]) -> dict[str, Any]:
         """Describe the subject; raise CannotLoad or Ended if it can't be loaded."""
@@ -159,6 +170,8 @@ class Team:
         self.entries: dict[Case, Future[dict[str, Any]]] = {}
 
     def __enter__(self) -> Self:
+        for member in self.members:
+            member.get_ready()
         return self
 
     def __exit__(self, *exception: object) -> None:
