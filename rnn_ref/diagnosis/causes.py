@@ -12,7 +12,7 @@ from enum import IntEnum
 from typing import Any
 
 from rnn_ref.cases.case import SIZES, Case
-from rnn_ref.judging.failures import Kind, plain
+from rnn_ref.judging.failures import Kind, Wiring, plain
 from rnn_ref.judging.pattern import DECADES
 
 Entry = dict[str, Any]
@@ -102,15 +102,15 @@ def key(entry: Entry) -> tuple[Any, ...]:
     """Say what failures of one cause have in common."""
     failure = entry["failure"]
     kind, raised, fact = failure["kind"], failure["raised"], failure["fact"]
-    if raised:
-        return "raised", raised["type"], raised["place"]
     if kind in CRASHES:
         return kind, failure["place"]
-    diagnosis, plain_call = diagnosis_of(entry), wrong_in_plain_call(entry)
+    diagnosis, follows = diagnosis_of(entry), entry["findings"].get("follows")
     if diagnosis and diagnosis["sentences"]:
         return "numbers", *diagnosis["sentences"]
-    if kind == Kind.NUMBERS and plain_call:
-        return "numbers", plain_call
+    if follows:
+        return "numbers", follows, wrong_in_plain_call(entry)
+    if raised:
+        return "raised", raised["type"], raised["place"]
     if entry["group"] in ONE_FACT:
         return "group", entry["group"]
     if fact:
@@ -219,21 +219,24 @@ def sentence_of(entry: Entry) -> str:
     return str(failure["text"]).partition("\n")[0]
 
 
+SHAPES = "output is (T, N, D * hidden_size), h_n is (D * num_layers, N, hidden_size)"
+
 HINTS = {
-    "constructing the module": "the constructor takes input_size, hidden_size, nn.RNN's options",
-    "setting the parameters": "state_dict has nn.RNN's names: weight_ih_l0, weight_hh_l0, ...",
-    "the call": "a module is called with an input (T, N, input_size), and an h_0 or nothing",
-    "the result of the call": "a call must return two tensors, (output, h_n)",
-    "shape of output": "output is (T, N, D * hidden_size), h_n is (D * num_layers, N, hidden_size)",
-    "shape of h_n": "output is (T, N, D * hidden_size), h_n is (D * num_layers, N, hidden_size)",
+    Wiring.CONSTRUCTION: "the constructor takes input_size, hidden_size, nn.RNN's options",
+    Wiring.PARAMETERS: "state_dict has nn.RNN's names: weight_ih_l0, weight_hh_l0, ...",
+    Wiring.CALL: "a module is called with an input (T, N, input_size), and an h_0 or nothing",
+    Wiring.RESULT: "a call must return two tensors, (output, h_n)",
+    Wiring.OUTPUT: SHAPES,
+    Wiring.H_N: SHAPES,
 }
-"""What the set-up's failure looks like, by what was done or by what is not so."""
+"""What to look at where the set-up fails, by what was done or by what is not so."""
 
 
-def label_of(failure: dict[str, Any]) -> str:
-    """Return what was done when a failure was raised, or what its fact is about."""
+def hint(failure: dict[str, Any]) -> list[str]:
+    """Say what to look at, where what was done or what is not so is a part of the wiring."""
     cause = failure["raised"] or failure["fact"] or {}
-    return str(cause.get("doing") or cause.get("what", ""))
+    about = cause.get("doing") or cause.get("what", "")
+    return [HINTS[Wiring(about)]] if about in list(Wiring) else []
 
 
 def evidence(entry: Entry) -> list[str]:
@@ -243,8 +246,7 @@ def evidence(entry: Entry) -> list[str]:
         lines.append(f"variant: {failure['variant']}")
     if not failure["repeatable"]:
         lines.append("not repeatable: identical runs give other results")
-    if hint := HINTS.get(label_of(failure)) if entry["setup"] else None:
-        lines.append(hint)
+    lines += hint(failure) if entry["setup"] else []
     if diagnosis := diagnosis_of(entry):
         lines.append(diagnosis["text"])
     for comparison in failure["comparisons"][:1]:
@@ -264,10 +266,12 @@ def about(comparison: dict[str, Any]) -> list[str]:
     got, expected = number(first["got"]), number(first["expected"])
     values = f"got {got:.{first['digits']}g}, expected {expected:.{first['digits']}g}"
     lines = [f"first at {place}: {values}; ratio {number(first['ratio']):.3g}"]
-    if comparison["elements"] > 1:
-        share = f"wrong: {comparison['over']:,} of {comparison['elements']:,}"
-        lines.append("; ".join([share, *found["along"], *histogram(found["spread"])]))
-    return lines
+    absolute, relative = (number(comparison[name]) for name in ("absolute", "relative"))
+    needed = f"assert_close would need atol {absolute:.2g} or rtol {relative:.2g}"
+    share = f"wrong: {comparison['over']:,} of {comparison['elements']:,}"
+    parts = [share, *found["along"], *histogram(found["spread"])]
+    parts += [needed] if math.isfinite(absolute) else []
+    return [*lines, "; ".join(parts)]
 
 
 def histogram(spread: Sequence[int]) -> list[str]:

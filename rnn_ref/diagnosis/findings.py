@@ -9,14 +9,12 @@ from typing import Any
 from rnn_ref.cases.case import Case
 from rnn_ref.diagnosis.experiment import TIERS, Diagnosis, Search, diagnose
 from rnn_ref.diagnosis.fields import fields_that_matter
+from rnn_ref.diagnosis.mending import CELL, NETWORK, holds_with, mended_cell, mended_network
 from rnn_ref.diagnosis.reproducer import reproduces
 from rnn_ref.judging.failures import Failure, Kind
 from rnn_ref.judging.properties import Property
 from rnn_ref.judging.search import Judge
 from rnn_ref.judging.subject import Subject
-
-OTHER_MODULES = ("cell", "packing")
-"""The groups whose properties judge something other than the module."""
 
 SECONDS = 2.0
 """How long one diagnosis may take."""
@@ -42,10 +40,13 @@ class Explainer:
         start, case = time.monotonic(), Case.parse(failure.case)
         if judge.case is None and failure.repeatable and self.seconds > 0:
             found["fields"] = str(fields_that_matter(judge, declared, structure, case))
-        if declared.group not in OTHER_MODULES:
+        if declared.group != "packing":  # which judges functions, whose calls have no case
             with judge.around():
                 found["gradients"] = shown(judge.subject, case)
-                known = self.diagnosis(judge, case) if failure.kind == Kind.NUMBERS else None
+            found["follows"] = follows_from(judge, declared, failure, found["gradients"])
+        if found.get("follows") == NETWORK:
+            with judge.around():
+                known = self.diagnosis(judge, case)
             if known:
                 found["diagnosis"] = as_data(known)
         self.seconds -= time.monotonic() - start
@@ -81,6 +82,21 @@ class Explainer:
         if full not in self.known:
             self.known[full] = diagnose(judge.subject, full, seconds=min(SECONDS, self.seconds))
         return self.known[full]
+
+
+def follows_from(judge: Judge, declared: Property, failure: Failure, plain: bool | None) -> str:
+    """Say what is to blame for a failure: the NETWORK's numbers, the CELL's, or neither.
+
+    `plain` says how the plain call of its case is wrong, as `shown` does.
+    """
+    case = Case.parse(failure.case)
+    if plain is not None and failure.kind == Kind.NUMBERS and declared.group != "cell":
+        return NETWORK
+    if plain is not None and holds_with(mended_network(judge.subject), judge, declared, case):
+        return NETWORK
+    if judge.subject.cell and holds_with(mended_cell(judge.subject), judge, declared, case):
+        return CELL
+    return ""
 
 
 def explains(subject: Subject, case: Case, diagnosis: Diagnosis, *, seconds: float) -> bool:

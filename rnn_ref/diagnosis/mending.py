@@ -1,0 +1,70 @@
+"""Tell what follows from wrong numbers: a property that holds as soon as these are put right.
+
+A mended subject does all that the subject does, but its calls return what torch.nn.RNN
+returns for the same weights and arguments. This decides which entry a failure stands in;
+no verdict depends on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import torch
+
+from rnn_ref.cases.case import Case
+from rnn_ref.judging.properties import Property
+from rnn_ref.judging.search import Judge, fails
+from rnn_ref.judging.subject import Subject
+
+
+NETWORK, CELL = "network", "cell"
+"""What may be mended."""
+
+
+def holds_with(subject: Subject, judge: Judge, declared: Property, case: Case) -> bool:
+    """Tell whether a property holds for a case if it is judged with another subject."""
+    return not fails(replace(judge, subject=subject), declared, case)
+
+
+def mended_network(subject: Subject) -> Subject:
+    """Make a subject whose network returns the right results; all else is as it was."""
+    return replace(subject, factory=partial(made, subject.factory, torch.nn.RNN))
+
+
+def mended_cell(subject: Subject) -> Subject:
+    """Make a subject whose cell returns the right results; all else is as it was."""
+    return replace(subject, cell=partial(made, subject.cell, torch.nn.RNNCell))
+
+
+def made(factory: Callable[..., Any], right: type, *arguments: Any, **options: Any) -> Any:
+    """Make a module whose calls end in right results."""
+    module = factory(*arguments, **options)
+    if isinstance(module, torch.nn.Module):
+        module.register_forward_hook(partial(put_right, right, arguments, options))
+    return module
+
+
+def put_right(
+    right: type, made_with: Any, options: Any, module: Any, arguments: Any, results: Any
+) -> Any:
+    """Return right results in place of a call's, or None where the call is no plain one."""
+    tensors = isinstance(arguments[0], torch.Tensor)
+    if not tensors or (module.training and getattr(module, "dropout", 0)):
+        return None
+    skeleton = right(*made_with, **{**options, "device": "meta"})
+    try:
+        weights = {name: getattr(module, name) for name, _ in skeleton.named_parameters()}
+        mended = torch.func.functional_call(skeleton, weights, arguments)
+    except (AttributeError, RuntimeError, ValueError, TypeError):
+        return None
+    return mended if forms(mended) == forms(results) else None
+
+
+def forms(results: Any) -> Any:
+    """List shapes and dtypes of a tensor, or of several."""
+    if isinstance(results, tuple):
+        return [forms(each) for each in results]
+    return (results.shape, results.dtype) if isinstance(results, torch.Tensor) else None
