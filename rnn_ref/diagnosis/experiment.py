@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rnn_ref.arithmetic.dtypes import Floats
+from rnn_ref.bridge import parameters_of
 from rnn_ref.cases.case import Case
 from rnn_ref.cases.problem import Problem
 from rnn_ref.diagnosis.changes import Expected, Hypothesis, Place, Places, Plain, results_of
@@ -27,8 +28,10 @@ from rnn_ref.diagnosis.gradient_hypotheses import (
     wide_gradients,
 )
 from rnn_ref.diagnosis.hypotheses import local_hypotheses, wide_hypotheses
+from rnn_ref.diagnosis.measured_hypotheses import Seen, measured
 from rnn_ref.diagnosis.places import KINDS, everywhere
 from rnn_ref.diagnosis.precision_hypotheses import precision_hypotheses, to
+from rnn_ref.diagnosis.term_hypotheses import about_terms
 from rnn_ref.judging.failures import SubjectFault
 from rnn_ref.judging.oracle import Oracle
 from rnn_ref.judging.subject import Run, Subject
@@ -47,7 +50,6 @@ TIERS: dict[str, tuple[Listing, ...]] = {
     ),
 }
 """The hypotheses of each kind; later ones are tried where no earlier one fits."""
-
 
 WIDENING = (precision_hypotheses, precise_gradients)
 """The tiers whose hypotheses widen the bounds."""
@@ -130,11 +132,15 @@ def diagnose(subject: Subject, case: Case, *, seconds: float = 2.0) -> Diagnosis
 
 @dataclass
 class Trial:
-    """One problem, what the subject returned for it, and what is wrong of that."""
+    """One problem, what the subject returned for it, and what is wrong of that.
+
+    `kept` are the parameters that the subject's module shows after the call.
+    """
 
     oracle: Oracle
     run: Run
     of: str
+    kept: dict[str, Floats]
 
     @cached_property
     def got(self) -> dict[str, Floats]:
@@ -236,7 +242,8 @@ class Trial:
 
     def shows_rounding(self, hypothesis: Hypothesis, expected: Expected) -> bool:
         """Tell whether the errors look like those of the rounding that is supposed."""
-        if self.of == "results" and hypothesis.arrays is None and not self.ends_agree:
+        alone = hypothesis.arrays is not None
+        if self.of == "results" and alone == self.ends_agree:
             return False  # a state that is rounded is so in output and in h_n
         largest, signs = 0.0, []
         for name, mask in self.wrong.items():
@@ -254,6 +261,21 @@ class Trial:
         return mixed and shown
 
 
+UNLOADED = "the weights are not those that were loaded: the module keeps its own"
+
+
+def keeps_its_own(trial: Trial) -> bool:
+    """Tell whether a module shows other parameters than it was given, and computes with them."""
+    given, kept = trial.oracle.problem.parameters, trial.kept
+    if given.keys() != kept.keys() or any(given[n].shape != kept[n].shape for n in given):
+        return False
+    if all(np.array_equal(given[name], kept[name]) for name in given):
+        return False
+    oracle = Oracle(replace(trial.oracle.problem, parameters=kept))
+    expected = results_of(oracle) if trial.of == "results" else oracle.gradients_end_to_end
+    return not any(over(trial.got[name], expected[name]).any() for name in expected)
+
+
 def has_few_digits(got: Floats, dtype: str) -> bool:
     """Tell whether all numbers are of a coarser dtype, and most are not 0, which all have."""
     return bool((to(dtype, got) == got).all()) and 2 * int(np.count_nonzero(got)) >= got.size
@@ -265,6 +287,15 @@ def over(got: Floats, expected: Any) -> Any:
     with np.errstate(all="ignore"):
         within = np.abs(got.astype(np.float64) - value) <= bound
     return ~(within | (got == value) | np.isinf(bound) | (np.isnan(got) & np.isnan(value)))
+
+
+def tiers(of: str, trial: Trial) -> list[Listing]:
+    """List the tiers of a kind; those with constants of a wrong trial before what widens."""
+    p = trial.oracle.problem
+    seen = Seen(p, trial.got, trial.unchanged, trial.wrong)
+    found = [*measured(seen), *about_terms(seen)]
+    own = [tier for tier in TIERS[of] if tier not in WIDENING]
+    return [*own, lambda _: found, *(tier for tier in TIERS[of] if tier in WIDENING)]
 
 
 @dataclass
@@ -301,10 +332,13 @@ class Search:
         problem = self.subject.problem(draw.case)
         problem = shrunk(problem) if draw.small else problem
         try:
-            run = self.subject.run(problem, gradients=self.of == "gradients")
+            module = self.subject.build(problem)
+            run = self.subject.run(problem, module, gradients=self.of == "gradients")
+            with self.subject.calling("reading the parameters"):
+                kept = parameters_of(module)
         except SubjectFault:
             return None
-        trial = Trial(Oracle(problem), run, self.of)
+        trial = Trial(Oracle(problem), run, self.of, kept)
         self.trials.append(trial)
         return trial
 
@@ -318,8 +352,8 @@ class Search:
 
     def diagnosis(self) -> Diagnosis:
         """Try the hypotheses tier by tier, and say which is left."""
-        sentences: list[str] = []
-        for tier in TIERS[self.of]:
+        sentences = [UNLOADED] if self.is_unloaded() else []
+        for tier in () if sentences else tiers(self.of, self.wrong[0]):
             survivors = self.filtered(tier, self.wrong[0], None)
             if survivors:
                 sentences = self.confirmed(tier, survivors)
@@ -333,6 +367,14 @@ class Search:
             len(self.wrong),
             len(self.tried),
         )
+
+    def is_unloaded(self) -> bool:
+        """Tell whether the subject computes with weights of its own, not with those loaded."""
+        for draw in more_cases(self.case, widens=False):
+            if len(self.wrong) >= WRONG_CASES or not all(map(keeps_its_own, self.wrong)):
+                break
+            self.attempt(draw)
+        return len(self.wrong) >= WRONG_CASES and all(map(keeps_its_own, self.wrong))
 
     def filtered(self, tier: Listing, trial: Trial, among: Sequence[str] | None) -> list[str]:
         """Return the sentences of a tier that explain a trial; none if time runs out."""

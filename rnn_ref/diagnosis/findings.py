@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rnn_ref.cases.case import Case
-from rnn_ref.diagnosis.experiment import TIERS, Diagnosis, Search, diagnose
+from rnn_ref.diagnosis.experiment import Diagnosis, Search, diagnose, tiers
 from rnn_ref.diagnosis.fields import fields_that_matter
 from rnn_ref.diagnosis.mending import CELL, NETWORK, holds_with, mended_cell, mended_network
 from rnn_ref.diagnosis.reproducer import reproduces
@@ -104,8 +104,9 @@ def explains(subject: Subject, case: Case, diagnosis: Diagnosis, *, seconds: flo
     search = Search(subject, case, diagnosis.of, time.monotonic() + seconds)
     if len(diagnosis.sentences) != 1 or not search.find_wrong(search.deadline):
         return False
-    tiers = TIERS[diagnosis.of]
-    return any(search.filtered(tier, search.wrong[0], diagnosis.sentences) for tier in tiers)
+    wrong = search.wrong[0]
+    found = tiers(diagnosis.of, wrong)
+    return any(search.filtered(tier, wrong, diagnosis.sentences) for tier in found)
 
 
 def shown(subject: Subject, case: Case) -> bool | None:

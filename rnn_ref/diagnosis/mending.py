@@ -19,7 +19,6 @@ from rnn_ref.judging.properties import Property
 from rnn_ref.judging.search import Judge, fails
 from rnn_ref.judging.subject import Subject
 
-
 NETWORK, CELL = "network", "cell"
 """What may be mended."""
 
@@ -36,7 +35,8 @@ def mended_network(subject: Subject) -> Subject:
 
 def mended_cell(subject: Subject) -> Subject:
     """Make a subject whose cell returns the right results; all else is as it was."""
-    return replace(subject, cell=partial(made, subject.cell, torch.nn.RNNCell))
+    cell: Any = subject.cell
+    return replace(subject, cell=partial(made, cell, torch.nn.RNNCell))
 
 
 def made(factory: Callable[..., Any], right: type, *arguments: Any, **options: Any) -> Any:

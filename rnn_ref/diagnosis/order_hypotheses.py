@@ -146,6 +146,7 @@ def orders_of_h_n(L: int, D: int) -> dict[str, Any]:
         orders["the directions of h_n are swapped"] = rows[:, ::-1]
         orders["the forward h_n is returned for the reverse direction"] = rows[:, :1].repeat(2, 1)
     if L > 1 and D == 2:
+        orders["layers and directions of h_n are in the reverse order"] = rows[::-1, ::-1]
         orders["h_n has directions before layers"] = rows.T
     return orders
 

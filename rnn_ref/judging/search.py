@@ -29,7 +29,6 @@ from rnn_ref.judging.shares import examples_of
 from rnn_ref.judging.subject import Subject
 from rnn_ref.strategies import cases
 
-
 NOT_GIVEN = {
     "cell": "no --cell given",
     "packing": f"torch's own functions, which are judged with {DEFAULT_SUBJECT}",
