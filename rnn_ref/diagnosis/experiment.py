@@ -51,6 +51,9 @@ TIERS: dict[str, tuple[Listing, ...]] = {
 }
 """The hypotheses of each kind; later ones are tried where no earlier one fits."""
 
+WIDE: dict[str, Listing] = {"results": wide_hypotheses, "gradients": wide_gradients}
+"""The last tier of each kind that is about the whole network."""
+
 WIDENING = (precision_hypotheses, precise_gradients)
 """The tiers whose hypotheses widen the bounds."""
 
@@ -93,7 +96,7 @@ class Diagnosis:
     `of` is what was wrong, "results" or "gradients". `sentences` has one hypothesis that
     explains all `wrong` elements, two that the experiments couldn't tell apart, or none.
     `elements` were compared in the `cases` in which something was wrong; `tried` is the
-    number of hypotheses.
+    number of hypotheses. `listing` has those sentences, for other forms of cases.
     """
 
     of: str
@@ -102,6 +105,7 @@ class Diagnosis:
     elements: int
     cases: int
     tried: int
+    listing: Listing = field(default=lambda _: [], compare=False, repr=False)
 
     def __str__(self) -> str:
         return ": ".join(filter(None, (" or ".join(self.sentences), self.evidence)))
@@ -290,12 +294,11 @@ def over(got: Floats, expected: Any) -> Any:
 
 
 def tiers(of: str, trial: Trial) -> list[Listing]:
-    """List the tiers of a kind; those with constants of a wrong trial before what widens."""
-    p = trial.oracle.problem
-    seen = Seen(p, trial.got, trial.unchanged, trial.wrong)
+    """List the tiers of a kind; those with constants of a wrong trial behind the wide ones."""
+    seen = Seen(trial.oracle.problem, trial.got, trial.unchanged, trial.wrong)
     found = [*measured(seen), *about_terms(seen)]
-    own = [tier for tier in TIERS[of] if tier not in WIDENING]
-    return [*own, lambda _: found, *(tier for tier in TIERS[of] if tier in WIDENING)]
+    at = TIERS[of].index(WIDE[of]) + 1
+    return [*TIERS[of][:at], lambda _: found, *TIERS[of][at:]]
 
 
 @dataclass
@@ -352,13 +355,16 @@ class Search:
 
     def diagnosis(self) -> Diagnosis:
         """Try the hypotheses tier by tier, and say which is left."""
-        sentences = [UNLOADED] if self.is_unloaded() else []
-        for tier in () if sentences else tiers(self.of, self.wrong[0]):
+        if self.is_unloaded():
+            return self.said([UNLOADED], lambda _: [])
+        for tier in tiers(self.of, self.wrong[0]):
             survivors = self.filtered(tier, self.wrong[0], None)
-            if survivors:
-                sentences = self.confirmed(tier, survivors)
-                if sentences:
-                    break
+            if survivors and (sentences := self.confirmed(tier, survivors)):
+                return self.said(sentences, tier)
+        return self.said([], lambda _: [])
+
+    def said(self, sentences: Sequence[str], listing: Listing) -> Diagnosis:
+        """Make a diagnosis of sentences, and of what was tried."""
         return Diagnosis(
             self.of,
             tuple(sentences),
@@ -366,7 +372,13 @@ class Search:
             sum(trial.elements for trial in self.wrong),
             len(self.wrong),
             len(self.tried),
+            listing,
         )
+
+    def left_of(self, diagnosis: Diagnosis) -> Diagnosis | None:
+        """Say which sentences of another form's diagnosis explain this form too; None if none."""
+        left = self.filtered(diagnosis.listing, self.wrong[0], diagnosis.sentences)
+        return replace(diagnosis, sentences=tuple(left)) if left else None
 
     def is_unloaded(self) -> bool:
         """Tell whether the subject computes with weights of its own, not with those loaded."""

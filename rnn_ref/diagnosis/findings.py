@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rnn_ref.cases.case import Case
-from rnn_ref.diagnosis.experiment import Diagnosis, Search, diagnose, tiers
+from rnn_ref.diagnosis.experiment import Diagnosis, Search, diagnose
 from rnn_ref.diagnosis.fields import fields_that_matter
 from rnn_ref.diagnosis.mending import CELL, NETWORK, holds_with, mended_cell, mended_network
 from rnn_ref.diagnosis.reproducer import reproduces
@@ -29,6 +29,7 @@ class Explainer:
 
     seconds: float
     known: dict[Case, Diagnosis | None] = field(default_factory=dict)
+    tried: dict[Case, Diagnosis | None] = field(default_factory=dict)
 
     def findings(
         self, judge: Judge, declared: Property, structure: str, failure: Failure
@@ -62,26 +63,37 @@ class Explainer:
         if form not in self.known:
             if self.seconds <= 0:
                 return None
-            fullest = self.of_fullest(judge, form)
-            seconds = min(SECONDS, self.seconds)
-            if fullest and explains(judge.subject, case, fullest, seconds=seconds):
-                self.known[form] = fullest
-            else:
-                self.known[form] = diagnose(judge.subject, case, seconds=seconds)
+            self.known[form] = self.sought(judge, case, form)
         return self.known[form]
 
-    def of_fullest(self, judge: Judge, form: Case) -> Diagnosis | None:
-        """Diagnose the network of two layers and two directions, where the subject has them."""
-        full = replace(
-            form,
-            L=form.L if "deep" in judge.without else max(form.L, 2),
-            D=form.D if "bidirectional" in judge.without else 2,
-            h_0=form.h_0 or "h_0" not in judge.without,
-            T=1, N=1, I=1, H=1,
-        )  # fmt: skip
-        if full not in self.known:
-            self.known[full] = diagnose(judge.subject, full, seconds=min(SECONDS, self.seconds))
-        return self.known[full]
+    def sought(self, judge: Judge, case: Case, form: Case) -> Diagnosis | None:
+        """Diagnose a form by a full network, by itself, and by a single layer, in this order."""
+        subject, full, single = judge.subject, fullest(judge, form), replace(form, L=1, D=1)
+        if full != form and (found := left_of(subject, case, self.of_form(subject, full))):
+            return found
+        own = self.of_form(subject, form, case)
+        if own and len(own.sentences) > 1:
+            return left_of(subject, full, own) or own
+        if own and not own.sentences and single != form:
+            return left_of(subject, case, self.of_form(subject, single)) or own
+        return own
+
+    def of_form(self, subject: Subject, form: Case, case: Case | None = None) -> Diagnosis | None:
+        """Diagnose a form, once, from a case of it."""
+        if form not in self.tried:
+            self.tried[form] = diagnose(subject, case or form, seconds=SECONDS)
+        return self.tried[form]
+
+
+def fullest(judge: Judge, form: Case) -> Case:
+    """Give a form two layers, two directions and an h_0, where the subject has them."""
+    return replace(
+        form,
+        L=form.L if "deep" in judge.without else max(form.L, 2),
+        D=form.D if "bidirectional" in judge.without else 2,
+        h_0=form.h_0 or "h_0" not in judge.without,
+        T=1, N=1, I=1, H=1,
+    )  # fmt: skip
 
 
 def follows_from(judge: Judge, declared: Property, failure: Failure, plain: bool | None) -> str:
@@ -99,14 +111,12 @@ def follows_from(judge: Judge, declared: Property, failure: Failure, plain: bool
     return ""
 
 
-def explains(subject: Subject, case: Case, diagnosis: Diagnosis, *, seconds: float) -> bool:
-    """Tell whether the one hypothesis of a diagnosis explains another form of case as well."""
-    search = Search(subject, case, diagnosis.of, time.monotonic() + seconds)
-    if len(diagnosis.sentences) != 1 or not search.find_wrong(search.deadline):
-        return False
-    wrong = search.wrong[0]
-    found = tiers(diagnosis.of, wrong)
-    return any(search.filtered(tier, wrong, diagnosis.sentences) for tier in found)
+def left_of(subject: Subject, case: Case, of: Diagnosis | None) -> Diagnosis | None:
+    """Say which sentences of a diagnosis explain another form of case as well; None if none."""
+    if of is None or not of.sentences:
+        return None
+    search = Search(subject, case, of.of, time.monotonic() + SECONDS)
+    return search.left_of(of) if search.find_wrong(search.deadline) else None
 
 
 def shown(subject: Subject, case: Case) -> bool | None:

@@ -6,7 +6,7 @@ which must then fit in further cases, of other sizes and seeds, like any other.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -26,6 +26,7 @@ from rnn_ref.diagnosis.changes import (
     unit_of,
     value_of,
 )
+from rnn_ref.diagnosis.hypotheses import clipped
 from rnn_ref.diagnosis.places import KINDS
 from rnn_ref.diagnosis.regions import Region, regions, shape_of
 from rnn_ref.judging.oracle import Oracle
@@ -163,6 +164,17 @@ def about_states(seen: Seen) -> Iterator[Hypothesis]:
                 f"the states that a run returns are {constant.words}{region.words}",
                 Change(runs=partial(changed_run, constant=constant, region=region)),
             )
+    for low, c in limits(seen):
+        name = f"[{low:.8g}, {c:.8g}]" if low else f"at most {c:.8g}"
+        clips = partial(clipped, low=low, c=c)
+        yield changed(
+            f"the states that a run returns are clipped to {name}",
+            Change(runs=partial(clipped_run, clips=clips)),
+        )
+        yield changed(
+            f"states are clipped to {name}",
+            Change(activation=partial(clipped_activation, clips=clips)),
+        )
     right = seen.right["output"]
     arrays = (seen.got["output"].astype(np.float64), value_of(right), error_of(right))
     first = Elements(*(a[0, :, : seen.problem.H].ravel() for a in arrays))
@@ -171,6 +183,25 @@ def about_states(seen: Seen) -> Iterator[Hypothesis]:
             f"{seen.problem.nonlinearity} is {constant.words}",
             Change(activation=partial(changed_activation, constant=constant)),
         )
+
+
+def limits(seen: Seen) -> Iterator[tuple[float, float]]:
+    """List the range to which states seem to be clipped, if those that are wrong are at its end."""
+    got = seen.got["output"]
+    largest = float(np.max(np.abs(got), initial=0.0))
+    if np.isfinite(largest) and (np.abs(got[seen.wrong["output"]]) == largest).sum() > 1:
+        c = shortest(largest * (1 - 1e-7), largest * (1 + 1e-7)) or largest
+        yield (-c if seen.problem.nonlinearity == "tanh" else 0.0), c
+
+
+def clipped_run(x: Any, h: Any, w: Any, f: Any, clips: Callable[[Any], Any]) -> Any:
+    """Clip states after they were computed."""
+    return clips(run(x, h, w, f))
+
+
+def clipped_activation(own: Any, clips: Callable[[Any], Any]) -> Any:
+    """Clip every result of the nonlinearity."""
+    return own._replace(value=lambda a: clips(stored(own.value(a))))
 
 
 def changed_run(x: Any, h: Any, w: Any, f: Any, constant: Constant, region: Region) -> Any:
@@ -257,17 +288,18 @@ def about_gradients(seen: Seen) -> Iterator[Hypothesis]:
 
 
 def listed(names: list[str], seen: Seen) -> str:
-    """Name arrays in a few words."""
-    parameters = list(seen.problem.parameters)
-    if len(names) > 1:
-        if set(names) >= {*parameters, *seen.problem.arguments}:
-            return "everything"
-        if set(names) == set(parameters):
-            return "all parameters"
-        for kind in KINDS:
-            if set(names) == {name for name in parameters if name.startswith(kind)}:
-                return kind
-    return ", ".join(names)
+    """Name arrays in a few words: by kinds, where all parameters of a kind are among them."""
+    parameters, left, words = list(seen.problem.parameters), list(names), []
+    if set(names) >= {*parameters, *seen.problem.arguments}:
+        return "everything"
+    if set(names) == set(parameters):
+        return "all parameters"
+    for kind in KINDS:
+        own = {name for name in parameters if name.startswith(kind)}
+        if own and own <= set(left):
+            words.append(kind)
+            left = [name for name in left if name not in own]
+    return " and ".join(words + left)
 
 
 def clipped_to(oracle: Oracle, c: float, names: list[str]) -> Expected:
