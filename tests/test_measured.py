@@ -1,4 +1,4 @@
-"""Constants that a diagnosis measures: factors, shifts and limits, in all of an array or a region."""
+"""Constants that a diagnosis measures: factors, shifts and limits, of an array or a region."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def gradients(function: Callable[[Tensor], Tensor], of: str = "") -> Subject:
             super().__init__(*arguments, **options)
             for name, parameter in self.named_parameters():
                 if of in name:
-                    parameter.register_hook(function)
+                    parameter.register_hook(function)  # type: ignore[no-untyped-call]
 
     return with_faulty(Faulty)
 
@@ -91,7 +91,7 @@ FAULTS: dict[str, tuple[Subject, str]] = {
         gradients(lambda g: g.clamp(-0.01, 0.01)), DEEP),
     "the norm of the gradient of each parameter is clipped to 0.01": (
         gradients(lambda g: g * min(1, 0.01 / float(g.norm() + 1e-6))), DEEP),
-    "the gradient of weight_hh is scaled by 0.97": (gradients(lambda g: g * 0.97, "hh"), DEEP),
+    "the gradient of weight_hh is scaled by 0.97": (gradients(lambda g: g * 0.97, "weight_hh"), DEEP),
     "the gradient of the parameters is divided by the batch size": (averaged(1), DEEP),
     "the gradient of the parameters is divided by the number of steps": (averaged(0), DEEP),
 }  # fmt: skip
