@@ -91,7 +91,8 @@ FAULTS: dict[str, tuple[Subject, str]] = {
         gradients(lambda g: g.clamp(-0.01, 0.01)), DEEP),
     "the norm of the gradient of each parameter is clipped to 0.01": (
         gradients(lambda g: g * min(1, 0.01 / float(g.norm() + 1e-6))), DEEP),
-    "the gradient of weight_hh is scaled by 0.97": (gradients(lambda g: g * 0.97, "weight_hh"), DEEP),
+    "the gradient of weight_hh is scaled by 0.97": (
+        gradients(lambda g: g * 0.97, "weight_hh"), DEEP),
     "the gradient of the parameters is divided by the batch size": (averaged(1), DEEP),
     "the gradient of the parameters is divided by the number of steps": (averaged(0), DEEP),
 }  # fmt: skip
