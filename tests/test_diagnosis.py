@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from torch import Tensor, nn
 
 from rnn_ref.cases.case import Case
@@ -188,9 +189,45 @@ class TwoFaults(PlainRNN):
         return [*others, 0 * b_hh]
 
 
-def test_two_faults_are_not_taken_for_one() -> None:
-    """A hypothesis that explains a part of what is wrong is not stated."""
-    diagnosis = diagnose(with_faulty(TwoFaults), Case.parse(SIMPLE), seconds=10)
+class TwoFaultsBackward(Direction):
+    """b_hh has no gradient, and that of W_hh is transposed."""
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> Any:
+        dx, dh, dW_ih, dW_hh, db_ih, db_hh, _ = Direction.backward(ctx, dy)
+        return dx, dh, dW_ih, dW_hh.T, db_ih, 0 * db_hh, None
+
+
+@pytest.mark.parametrize(
+    ("faulty", "sentences"),
+    [
+        (TwoFaults, {"bias_hh is never added", "h_n is negated"}),
+        (
+            TwoFaultsBackward,
+            {"the gradient of weight_hh is transposed", "the gradient of bias_hh is zero"},
+        ),
+    ],
+)
+@pytest.mark.parametrize("line", [SIMPLE, DEEP])
+def test_two_faults_are_found_as_a_pair(faulty: type, sentences: set[str], line: str) -> None:
+    """Where no hypothesis explains everything, two do, each its own arrays."""
+    diagnosis = diagnose(with_faulty(faulty), Case.parse(line), seconds=10)
+    assert diagnosis is not None
+    assert len(diagnosis.sentences) == 1
+    assert set(diagnosis.sentences[0].split(", and ")) == sentences
+
+
+class ThreeFaults(TwoFaults):
+    """b_hh is dropped, h_n is negated, and one element of the output is off."""
+
+    def run_layers(self, x: Tensor, h_0: Tensor) -> tuple[Tensor, Tensor]:
+        y, h_n = super().run_layers(x, h_0)
+        return y + (torch.arange(y.numel()).reshape(y.shape) == 1), h_n
+
+
+def test_a_part_of_what_is_wrong_is_not_stated() -> None:
+    """Hypotheses that leave an element unexplained are no diagnosis."""
+    diagnosis = diagnose(with_faulty(ThreeFaults), Case.parse(SIMPLE), seconds=10)
     assert diagnosis is not None
     assert diagnosis.sentences == ()
 

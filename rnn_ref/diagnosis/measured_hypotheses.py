@@ -55,7 +55,9 @@ class Seen(NamedTuple):
 
 def measured(seen: Seen) -> list[Hypothesis]:
     """List the hypotheses whose constants are those of a wrong case."""
-    about = about_results if "output" in seen.got else about_gradients
+    if not seen.names():
+        return []
+    about = about_results if seen.got.keys() <= {"output", "h_n"} else about_gradients
     return list({h.sentence: h for h in about(seen)}.values())
 
 
@@ -64,6 +66,8 @@ def measured(seen: Seen) -> list[Hypothesis]:
 
 def shortest(low: float, high: float) -> float | None:
     """Return the number of fewest decimal digits in an interval; None if there is none."""
+    if low <= 0 <= high:
+        return 0.0
     for digits in range(1, DIGITS + 1):
         number = float(f"{(low + high) / 2:.{digits}g}")
         if low <= number <= high:
@@ -260,30 +264,29 @@ def about_gradients(seen: Seen) -> Iterator[Hypothesis]:
     """List what may be wrong by a constant with finished gradients."""
     names = seen.names()
     yield from finished(seen, names, f"the gradient of {listed(names, seen)} is")
+    if seen.got.keys() == {*seen.problem.parameters, *seen.problem.arguments}:
+        yield from about_limits(seen)
+
+
+def about_limits(seen: Seen) -> Iterator[Hypothesis]:
+    """List the limits to which gradients, or their norms, may be clipped."""
     parameters = list(seen.problem.parameters)
-    for of, words in (
-        (list(seen.got), "gradients are"),
-        (parameters, "gradients of parameters are"),
-    ):
+    for of, words in ((list(seen.got), "gradients"), (parameters, "gradients of parameters")):
         largest = max(float(np.max(np.abs(seen.got[name]), initial=0.0)) for name in of)
-        limit = shortest(largest * (1 - 1e-6), largest * (1 + 1e-6))
-        if limit:
+        if c := shortest(largest * (1 - 1e-6), largest * (1 + 1e-6)):
             yield Hypothesis(
-                f"{words} clipped to [-{limit:g}, {limit:g}]",
-                partial(clipped_to, c=limit, names=of),
+                f"{words} are clipped to [-{c:.8g}, {c:.8g}]", partial(clipped_to, c=c, names=of)
             )
     for groups, words in (
         ([parameters], "the gradients of all parameters together"),
-        ([[n] for n in parameters], "the gradient of each parameter"),
+        ([[name] for name in parameters], "the gradient of each parameter"),
     ):
-        largest = max(
-            float(np.sqrt(sum(np.sum(np.square(seen.got[n])) for n in group))) for group in groups
-        )
-        limit = shortest(largest * (1 - 3e-6), largest * (1 + 3e-6))
-        if limit:
+        squares = [sum(np.sum(np.square(seen.got[name])) for name in group) for group in groups]
+        largest = float(np.sqrt(max(squares)))
+        if c := shortest(largest * (1 - 3e-6), largest * (1 + 3e-6)):
             yield Hypothesis(
-                f"the norm of {words} is clipped to {limit:g}",
-                partial(clipped_norms, c=limit, groups=groups),
+                f"the norm of {words} is clipped to {c:.8g}",
+                partial(clipped_norms, c=c, groups=groups),
             )
 
 

@@ -89,9 +89,9 @@ def gained(seen: Seen, right: Floats) -> Gain:
 
 
 def factor(low: float, high: float) -> Constant | None:
-    """Make a factor of the multiples of a term that were gained."""
+    """Make a factor of the multiples of a term that were gained; 0 has a sentence already."""
     c = shortest(1 + low, 1 + high)
-    return None if c is None or c == 1 else Constant.factor(c)
+    return None if c in (None, 0, 1) else Constant.factor(c)
 
 
 def added(low: float, high: float) -> Constant | None:
