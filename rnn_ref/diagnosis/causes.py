@@ -108,7 +108,7 @@ def key(entry: Entry) -> tuple[Any, ...]:
     if diagnosis and diagnosis["sentences"]:
         return "numbers", *diagnosis["sentences"]
     if follows:
-        return "numbers", follows, wrong_in_plain_call(entry)
+        return "follows", follows, wrong_in_plain_call(entry) if follows == "network" else ""
     if raised:
         return "raised", raised["type"], raised["place"]
     if entry["group"] in ONE_FACT:
@@ -146,7 +146,7 @@ def rank_of(entry: Entry) -> Rank:
 def cause_of(entries: Sequence[Entry]) -> Cause:
     """Make one cause of the failures that share it; the smallest case stands for all."""
     probed = [e for e in entries if e["name"].startswith(CAPABILITY)]
-    smallest = min(entries, key=lambda e: (e not in probed, size(e["failure"]["case"])))
+    smallest = min(entries, key=lambda e: (e not in probed, *tells(e)))
     failure = smallest["failure"]
     whole = [e["failure"]["case"] for e in entries]
     ratios = [number(c["ratio"]) for e in entries for c in e["failure"]["comparisons"]]
@@ -165,6 +165,12 @@ def cause_of(entries: Sequence[Entry]) -> Cause:
         places=places(failure),
         gradients=smallest["findings"].get("gradients"),
     )
+
+
+def tells(entry: Entry) -> tuple[Any, ...]:
+    """Order failures of one cause: those that show it itself first, then the smallest case."""
+    origin = Kind.FACT if entry["findings"].get("follows") == "settings" else Kind.NUMBERS
+    return entry["failure"]["kind"] != origin, size(entry["failure"]["case"])
 
 
 SIMPLEST: dict[str, Any] = {

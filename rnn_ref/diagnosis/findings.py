@@ -7,14 +7,26 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rnn_ref.cases.case import Case
+from rnn_ref.diagnosis.causes import size
 from rnn_ref.diagnosis.experiment import Diagnosis, Search, diagnose
 from rnn_ref.diagnosis.fields import fields_that_matter
-from rnn_ref.diagnosis.mending import CELL, NETWORK, holds_with, mended_cell, mended_network
+from rnn_ref.diagnosis.mending import (
+    CELL,
+    NETWORK,
+    SETTINGS,
+    holds_with,
+    mended_cell,
+    mended_network,
+    mended_settings,
+)
 from rnn_ref.diagnosis.reproducer import reproduces
 from rnn_ref.judging.failures import Failure, Kind
 from rnn_ref.judging.properties import Property
 from rnn_ref.judging.search import Judge
 from rnn_ref.judging.subject import Subject
+
+LARGEST = size("")
+"""The size of no case, larger than that of any."""
 
 SECONDS = 2.0
 """How long one diagnosis may take."""
@@ -30,6 +42,7 @@ class Explainer:
     seconds: float
     known: dict[Case, Diagnosis | None] = field(default_factory=dict)
     tried: dict[Case, Diagnosis | None] = field(default_factory=dict)
+    smallest: dict[Any, tuple[int, int]] = field(default_factory=dict)
 
     def findings(
         self, judge: Judge, declared: Property, structure: str, failure: Failure
@@ -39,19 +52,46 @@ class Explainer:
         if not failure.case or failure.kind not in (Kind.NUMBERS, Kind.FACT, Kind.EXCEPTION):
             return found
         start, case = time.monotonic(), Case.parse(failure.case)
-        if judge.case is None and failure.repeatable and self.seconds > 0:
-            found["fields"] = str(fields_that_matter(judge, declared, structure, case))
         if declared.group != "packing":  # which judges functions, whose calls have no case
             with judge.around():
                 found["gradients"] = shown(judge.subject, case)
-            found["follows"] = follows_from(judge, declared, failure, found["gradients"])
-        if found.get("follows") == NETWORK:
+            found |= self.origin(judge, declared, failure, found["gradients"])
+        if judge.case is None and failure.repeatable and self.is_smallest(found, failure.case):
+            found["fields"] = str(fields_that_matter(judge, declared, structure, case))
+        self.seconds -= time.monotonic() - start
+        return found
+
+    def is_smallest(self, found: dict[str, Any], line: str) -> bool:
+        """Tell whether there is time, and no smaller case of the same origin: one is told of."""
+        diagnosis = found.get("diagnosis")
+        origin = found.get("follows"), *(diagnosis["sentences"] if diagnosis else ())
+        if self.seconds <= 0 or (origin[0] and size(line) >= self.smallest.get(origin, LARGEST)):
+            return False
+        self.smallest[origin] = size(line)
+        return True
+
+    def origin(
+        self, judge: Judge, declared: Property, failure: Failure, plain: bool | None
+    ) -> dict[str, Any]:
+        """Give what a failure `follows` from, as data: numbers, or changed settings.
+
+        The NETWORK's numbers have a diagnosis. `plain` says how the plain call of the case is
+        wrong, as `shown` does; where it is right, calls of other sizes may be wrong.
+        """
+        case = Case.parse(failure.case)
+        direct = plain is not None and failure.kind == Kind.NUMBERS and declared.group != "cell"
+        if direct or holds_with(mended_network(judge.subject), judge, declared, case):
             with judge.around():
                 known = self.diagnosis(judge, case)
             if known:
-                found["diagnosis"] = as_data(known)
-        self.seconds -= time.monotonic() - start
-        return found
+                return {"follows": NETWORK, "diagnosis": as_data(known)}
+            if plain is not None:
+                return {"follows": NETWORK}
+        if judge.subject.cell and holds_with(mended_cell(judge.subject), judge, declared, case):
+            return {"follows": CELL}
+        if holds_with(mended_settings(judge.subject), judge, declared, case):
+            return {"follows": SETTINGS}
+        return {}
 
     def diagnosis(self, judge: Judge, case: Case) -> Diagnosis | None:
         """Diagnose the plain call of a case; None where that is right, or no time is left.
@@ -67,15 +107,19 @@ class Explainer:
         return self.known[form]
 
     def sought(self, judge: Judge, case: Case, form: Case) -> Diagnosis | None:
-        """Diagnose a form by a full network, by itself, and by a single layer, in this order."""
+        """Diagnose a form by a full network, by itself, and by what explains other forms."""
         subject, full, single = judge.subject, fullest(judge, form), replace(form, L=1, D=1)
         if full != form and (found := left_of(subject, case, self.of_form(subject, full))):
             return found
         own = self.of_form(subject, form, case)
         if own and len(own.sentences) > 1:
             return left_of(subject, full, own) or own
-        if own and not own.sentences and single != form:
-            return left_of(subject, case, self.of_form(subject, single)) or own
+        if own is None or own.sentences:
+            return own
+        self.of_form(subject, single)
+        for other in {d.sentences: d for d in self.tried.values() if d and d.sentences}.values():
+            if found := left_of(subject, case, other):
+                return found
         return own
 
     def of_form(self, subject: Subject, form: Case, case: Case | None = None) -> Diagnosis | None:
@@ -94,21 +138,6 @@ def fullest(judge: Judge, form: Case) -> Case:
         h_0=form.h_0 or "h_0" not in judge.without,
         T=1, N=1, I=1, H=1,
     )  # fmt: skip
-
-
-def follows_from(judge: Judge, declared: Property, failure: Failure, plain: bool | None) -> str:
-    """Say what is to blame for a failure: the NETWORK's numbers, the CELL's, or neither.
-
-    `plain` says how the plain call of its case is wrong, as `shown` does.
-    """
-    case = Case.parse(failure.case)
-    if plain is not None and failure.kind == Kind.NUMBERS and declared.group != "cell":
-        return NETWORK
-    if plain is not None and holds_with(mended_network(judge.subject), judge, declared, case):
-        return NETWORK
-    if judge.subject.cell and holds_with(mended_cell(judge.subject), judge, declared, case):
-        return CELL
-    return ""
 
 
 def left_of(subject: Subject, case: Case, of: Diagnosis | None) -> Diagnosis | None:

@@ -7,6 +7,7 @@ no verdict depends on it.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -18,8 +19,9 @@ from rnn_ref.cases.case import Case
 from rnn_ref.judging.properties import Property
 from rnn_ref.judging.search import Judge, fails
 from rnn_ref.judging.subject import Subject
+from rnn_ref.process.settings import restore, restoring_settings, settings
 
-NETWORK, CELL = "network", "cell"
+NETWORK, CELL, SETTINGS = "network", "cell", "settings"
 """What may be mended."""
 
 
@@ -39,25 +41,61 @@ def mended_cell(subject: Subject) -> Subject:
     return replace(subject, cell=partial(made, cell, torch.nn.RNNCell))
 
 
+def mended_settings(subject: Subject) -> Subject:
+    """Make a subject whose network leaves the settings of the process as they were, and is right.
+
+    Calls change settings midway; what then goes wrong in the same call is put right as well.
+    """
+    return mended_network(replace(subject, factory=partial(restoring, subject.factory)))
+
+
+def restoring(factory: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    """Make a module, and calls of it, that put the settings back."""
+    with restoring_settings():
+        module = factory(*arguments, **options)
+    if isinstance(module, torch.nn.Module):
+        module.register_forward_pre_hook(note_settings)
+        module.register_forward_hook(put_settings_back)
+    return module
+
+
+def note_settings(module: Any, _: Any) -> None:
+    """Keep the settings before a call."""
+    module.__dict__["settings_before"] = settings()
+
+
+def put_settings_back(module: Any, *_: Any) -> None:
+    """Put the settings back after a call."""
+    restore(module.settings_before)
+
+
 def made(factory: Callable[..., Any], right: type, *arguments: Any, **options: Any) -> Any:
     """Make a module whose calls end in right results."""
     module = factory(*arguments, **options)
     if isinstance(module, torch.nn.Module):
+        module.register_forward_pre_hook(note_generator)
         module.register_forward_hook(partial(put_right, right, arguments, options))
     return module
+
+
+def note_generator(module: Any, _: Any) -> None:
+    """Keep the state of torch's generator before a call, for the masks of the right results."""
+    module.__dict__["generator_before"] = torch.get_rng_state()
 
 
 def put_right(
     right: type, made_with: Any, options: Any, module: Any, arguments: Any, results: Any
 ) -> Any:
-    """Return right results in place of a call's, or None where the call is no plain one."""
-    tensors = isinstance(arguments[0], torch.Tensor)
-    if not tensors or (module.training and getattr(module, "dropout", 0)):
+    """Return right results in place of a call's, or None where the call is not of tensors."""
+    if not isinstance(arguments[0], torch.Tensor):
         return None
-    skeleton = right(*made_with, **{**options, "device": "meta"})
     try:
-        weights = {name: getattr(module, name) for name, _ in skeleton.named_parameters()}
-        mended = torch.func.functional_call(skeleton, weights, arguments)
+        with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+            warnings.simplefilter("ignore")
+            torch.set_rng_state(module.generator_before)
+            skeleton = right(*made_with, **{**options, "device": "meta"}).train(module.training)
+            weights = {name: getattr(module, name) for name, _ in skeleton.named_parameters()}
+            mended = torch.func.functional_call(skeleton, weights, arguments)
     except (AttributeError, RuntimeError, ValueError, TypeError):
         return None
     return mended if forms(mended) == forms(results) else None
