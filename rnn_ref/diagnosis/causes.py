@@ -60,8 +60,8 @@ class Cause:
     """One reason for failures, as data.
 
     `sentence` says it. `evidence` has lines on how it shows. `capabilities` are what probes
-    found lacking for it. `failure` is that of the smallest case. `gradients` says whether the
-    plain call of a case shows it with gradients alone; None if it doesn't show it at all.
+    found lacking for it. `failure` is that of the smallest case. `gradients` are those that the
+    plain call of that case shows to be wrong, none if its results are; None if it is right.
     """
 
     rank: Rank
@@ -76,7 +76,7 @@ class Cause:
     capabilities: Sequence[str] = ()
     failure: dict[str, Any] = field(default_factory=dict)
     places: dict[str, Any] | None = None
-    gradients: bool | None = None
+    gradients: Sequence[str] | None = None
 
     @property
     def about(self) -> list[str]:

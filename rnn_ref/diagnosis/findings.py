@@ -19,7 +19,7 @@ from rnn_ref.diagnosis.mending import (
     mended_network,
     mended_settings,
 )
-from rnn_ref.diagnosis.reproducer import reproduces
+from rnn_ref.diagnosis.reproducer import shown
 from rnn_ref.judging.failures import Failure, Kind
 from rnn_ref.judging.properties import Property
 from rnn_ref.judging.search import Judge
@@ -71,7 +71,7 @@ class Explainer:
         return True
 
     def origin(
-        self, judge: Judge, declared: Property, failure: Failure, plain: bool | None
+        self, judge: Judge, declared: Property, failure: Failure, plain: list[str] | None
     ) -> dict[str, Any]:
         """Give what a failure `follows` from, as data: numbers, or changed settings.
 
@@ -80,7 +80,8 @@ class Explainer:
         """
         case = Case.parse(failure.case)
         direct = plain is not None and failure.kind == Kind.NUMBERS and declared.group != "cell"
-        if direct or holds_with(mended_network(judge.subject), judge, declared, case):
+        holds = direct or holds_with(mended_network(judge.subject), judge, declared, case)
+        if holds:
             with judge.around():
                 known = self.diagnosis(judge, case)
             if known:
@@ -89,7 +90,7 @@ class Explainer:
                 return {"follows": NETWORK}
         if judge.subject.cell and holds_with(mended_cell(judge.subject), judge, declared, case):
             return {"follows": CELL}
-        if holds_with(mended_settings(judge.subject), judge, declared, case):
+        if not holds and holds_with(mended_settings(judge.subject), judge, declared, case):
             return {"follows": SETTINGS}
         return {}
 
@@ -146,14 +147,6 @@ def left_of(subject: Subject, case: Case, of: Diagnosis | None) -> Diagnosis | N
         return None
     search = Search(subject, case, of.of, time.monotonic() + SECONDS)
     return search.left_of(of) if search.find_wrong(search.deadline) else None
-
-
-def shown(subject: Subject, case: Case) -> bool | None:
-    """Tell whether the plain call of a case is wrong: with gradients alone, without, or never."""
-    for gradients in (False, True):
-        if reproduces(subject, case, gradients=gradients):
-            return gradients
-    return None
 
 
 def as_data(diagnosis: Diagnosis) -> dict[str, Any]:

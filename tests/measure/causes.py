@@ -24,8 +24,9 @@ from rnn_ref import parity
 from rnn_ref.cases.case import Case
 from rnn_ref.cases.selection import CAPABILITIES
 from rnn_ref.diagnosis.causes import Cause, causes
-from rnn_ref.diagnosis.findings import Explainer, shown
+from rnn_ref.diagnosis.findings import Explainer
 from rnn_ref.diagnosis.probes import lacking
+from rnn_ref.diagnosis.reproducer import shown
 from rnn_ref.judging.properties import Property
 from rnn_ref.judging.search import Judge
 from rnn_ref.judging.subject import Subject
