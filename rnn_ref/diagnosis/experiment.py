@@ -6,13 +6,13 @@ hypothesis is stated if it explains every element of every one of them within it
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from rnn_ref.bridge import parameters_of
 from rnn_ref.cases.case import Case
 from rnn_ref.cases.problem import Problem
+from rnn_ref.diagnosis.budget import Budget
 from rnn_ref.diagnosis.changes import Hypothesis
 from rnn_ref.diagnosis.draws import Draw, first_cases, is_quick, more_cases, shrunk
 from rnn_ref.diagnosis.gradient_hypotheses import (
@@ -94,10 +94,10 @@ def diagnose(subject: Subject, case: Case, *, seconds: float = 2.0) -> Diagnosis
     Return None if nothing is wrong with the results and gradients of plain calls of the
     case's form. Raises nothing, whatever the subject raises.
     """
-    deadline = time.monotonic() + seconds
+    budget = Budget(seconds)
     for of, share in (("results", 0.5), ("gradients", 1.0)):
-        search = Search(subject, case, of, deadline)
-        if search.find_wrong(time.monotonic() + share * seconds):
+        search = Search(subject, case, of, budget)
+        if search.find_wrong(share):
             return search.diagnosis()
     return None
 
@@ -117,7 +117,7 @@ class Search:
     subject: Subject
     case: Case
     of: str
-    deadline: float
+    budget: Budget
     trials: list[Trial] = field(default_factory=list)
     tried: set[str] = field(default_factory=set)
     drawn: set[Draw] = field(default_factory=set)
@@ -125,11 +125,6 @@ class Search:
 
     def __post_init__(self) -> None:
         self.plan = first_cases(self.case)
-
-    @property
-    def in_time(self) -> bool:
-        """Whether there is time left."""
-        return time.monotonic() < self.deadline
 
     @property
     def wrong(self) -> list[Trial]:
@@ -154,10 +149,10 @@ class Search:
         self.trials.append(trial)
         return trial
 
-    def find_wrong(self, until: float) -> bool:
-        """Run cases until one is wrong; return whether one is."""
+    def find_wrong(self, share: float = 1.0) -> bool:
+        """Run cases until one is wrong, or a share of the time is used; return whether one is."""
         for draw in self.plan:
-            if self.wrong or time.monotonic() >= until:
+            if self.wrong or self.budget.used >= share * self.budget.seconds:
                 break
             self.attempt(draw)
         return bool(self.wrong)
@@ -172,7 +167,7 @@ class Search:
                 return self.said(sentences, tier)
         single = [tier for tier in tiers(self.of, self.wrong[0]) if tier not in WIDENING]
         found = Pairs(lambda p: [h for tier in single for h in tier(p)])
-        found.search(self.wrong[0], lambda: self.in_time)
+        found.search(self.wrong[0], lambda: self.budget.left)
         sentences = self.confirmed(found, self.filtered(found, self.wrong[0], None))
         return self.said(sentences, found)
 
@@ -206,7 +201,7 @@ class Search:
         left = []
         hypotheses = {h.sentence: h for h in tier(trial.oracle.problem)}
         for sentence in hypotheses if among is None else among:
-            if not self.in_time:
+            if not self.budget.left:
                 return []
             self.tried.add(sentence)
             hypothesis = hypotheses.get(sentence)
@@ -223,7 +218,7 @@ class Search:
         for trial in [trial for trial in self.trials if trial is not self.wrong[0]]:
             survivors = self.filtered(tier, trial, survivors)
         for draw in more_cases(self.case, widens):
-            if not survivors or self.is_enough(survivors, widens) or not self.in_time:
+            if not survivors or self.is_enough(survivors, widens) or not self.budget.left:
                 break
             if (drawn := self.attempt(draw)) is not None:
                 survivors = self.filtered(tier, drawn, survivors)

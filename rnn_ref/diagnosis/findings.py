@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rnn_ref.cases.case import Case
+from rnn_ref.diagnosis.budget import Budget
 from rnn_ref.diagnosis.causes import size
 from rnn_ref.diagnosis.experiment import Diagnosis, Search, diagnose
 from rnn_ref.diagnosis.fields import fields_that_matter
@@ -51,14 +51,14 @@ class Explainer:
         found: dict[str, Any] = {}
         if not failure.case or failure.kind not in (Kind.NUMBERS, Kind.FACT, Kind.EXCEPTION):
             return found
-        start, case = time.monotonic(), Case.parse(failure.case)
+        budget, case = Budget(self.seconds), Case.parse(failure.case)
         if declared.group != "packing":  # which judges functions, whose calls have no case
             with judge.around():
                 found["gradients"] = shown(judge.subject, case)
             found |= self.origin(judge, declared, failure, found["gradients"])
         if judge.case is None and failure.repeatable and self.is_smallest(found, failure.case):
             found["fields"] = str(fields_that_matter(judge, declared, structure, case))
-        self.seconds -= time.monotonic() - start
+        self.seconds -= budget.used
         return found
 
     def is_smallest(self, found: dict[str, Any], line: str) -> bool:
@@ -145,8 +145,8 @@ def left_of(subject: Subject, case: Case, of: Diagnosis | None) -> Diagnosis | N
     """Say which sentences of a diagnosis explain another form of case as well; None if none."""
     if of is None or not of.sentences:
         return None
-    search = Search(subject, case, of.of, time.monotonic() + SECONDS)
-    return search.left_of(of) if search.find_wrong(search.deadline) else None
+    search = Search(subject, case, of.of, Budget(SECONDS))
+    return search.left_of(of) if search.find_wrong() else None
 
 
 def as_data(diagnosis: Diagnosis) -> dict[str, Any]:

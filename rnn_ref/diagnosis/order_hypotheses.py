@@ -180,6 +180,16 @@ def about_output(p: Problem) -> Iterator[Hypothesis]:
             )
     if p.L * p.D > 1:
         yield of("all steps of the output are the last", lambda y: y[np.full(T, T - 1)])
+    if p.D == 2:
+        yield of("the directions of the output are swapped", lambda y: halves(y, 1, 0))
+        yield of(
+            "the reverse direction's output is in its reading order at the last layer",
+            lambda y: np.concatenate([y[:, :, : p.H], y[::-1, :, p.H :]], axis=2),
+        )
+        yield of(
+            "the directions' units are interleaved in the last layer's output",
+            lambda y: interleave([halves(y, 0), halves(y, 1)], y, 0),
+        )
     yield of("all steps of the output are the first", lambda y: y[np.zeros(T, int)])
     yield of("the units of the output are in the reverse order", lambda y: y[:, :, ::-1])
     yield of("the output (T, N, D*H) has the memory of (N, T, D*H)", transposed)
@@ -227,6 +237,12 @@ def neighbours(oracle: Oracle) -> dict[str, Bounded]:
     units = np.r_[: oracle.problem.H - 1, oracle.problem.H - 2]
     change = Change(runs=lambda *run_of: run(*run_of)[:, :, units])
     return results_of(Changed(oracle, change))
+
+
+def halves(y: Any, *directions: int) -> Any:
+    """Take the units of some directions, in an order."""
+    H = y.shape[2] // 2
+    return np.concatenate([y[:, :, d * H : (d + 1) * H] for d in directions], axis=2)
 
 
 def rolled(y: Any, axis: int, by: int) -> Any:
