@@ -113,10 +113,11 @@ def key(entry: Entry) -> tuple[Any, ...]:
         return "raised", raised["type"], raised["place"]
     if entry["group"] in ONE_FACT:
         return "group", entry["group"]
-    if fact:
-        return "fact", fact["what"]
-    axes = failure["comparisons"][0]["first"]["axes"] if failure["comparisons"] else []
-    return kind, entry["group"], *axes
+    if fact:  # several things may be wrong in one way: no error where one is due
+        return "fact", entry["group"], fact["got"], fact["expected"]
+    first = failure["comparisons"][0] if failure["comparisons"] else None
+    place = (first["name"], *first["pattern"]["along"]) if first else ()
+    return kind, entry["group"], *place
 
 
 def diagnosis_of(entry: Entry) -> dict[str, Any] | None:
@@ -152,7 +153,7 @@ def cause_of(entries: Sequence[Entry]) -> Cause:
     ratios = [number(c["ratio"]) for e in entries for c in e["failure"]["comparisons"]]
     return Cause(
         rank=min(map(rank_of, entries)),
-        sentence=sentence_of(smallest),
+        sentence=sentence_of(smallest, entries),
         kind=str(failure["kind"]),
         evidence=[*evidence(smallest), *in_common(whole, smallest)],
         worst=max(ratios, default=None),
@@ -213,8 +214,11 @@ def size(line: str) -> tuple[int, int]:
     return product, len(line)
 
 
-def sentence_of(entry: Entry) -> str:
-    """Say a cause in one sentence: the diagnosis, else what was raised or what is wrong."""
+def sentence_of(entry: Entry, alike: Sequence[Entry] = ()) -> str:
+    """Say a cause in one sentence: the diagnosis, else what was raised or what is wrong.
+
+    A fact names all that is so of those that are alike.
+    """
     failure, diagnosis = entry["failure"], diagnosis_of(entry)
     if diagnosis and diagnosis["sentences"]:
         return " or ".join(diagnosis["sentences"])
@@ -222,7 +226,17 @@ def sentence_of(entry: Entry) -> str:
         first = failure["comparisons"][0]
         how = "is NaN" if math.isnan(number(first["worst"]["got"])) else "is wrong"
         return f"{first['name']} {how}" + (f" ({first['note']})" if first["note"] else "")
+    facts = [e["failure"]["fact"] for e in (entry, *alike) if e["failure"]["fact"]]
+    whats = dict.fromkeys(f["what"] for f in facts if same_way(f, failure["fact"]))
+    if failure["fact"] and len(whats) > 1:
+        got, expected = (failure["fact"][name] for name in ("got", "expected"))
+        return f"{'; '.join(whats)}: got {got}, expected {expected}"
     return str(failure["text"]).partition("\n")[0]
+
+
+def same_way(one: dict[str, Any], other: dict[str, Any] | None) -> bool:
+    """Tell whether two facts differ from what was expected in the same way."""
+    return other is not None and all(one[name] == other[name] for name in ("got", "expected"))
 
 
 SHAPES = "output is (T, N, D * hidden_size), h_n is (D * num_layers, N, hidden_size)"
