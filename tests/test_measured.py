@@ -8,14 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rnn_ref.cases.case import Case
+from rnn_ref.diagnosis.dropout import about_dropout
 from rnn_ref.diagnosis.experiment import diagnose
 from rnn_ref.diagnosis.measured_hypotheses import shortest
 from rnn_ref.diagnosis.regions import parts
 from rnn_ref.judging.subject import Subject
 from tests.faults.catalogue import with_faulty
+from tests.subjects.correct import CORRECT
 from tests.subjects.plain_rnn import Direction, PlainRNN
 
 SINGLE = "tanh L1 D1 bias T1 N1 I1 H1 float32 weights=torch input=normal h_0 seed=0"
@@ -106,6 +108,52 @@ def test_a_constant_is_measured_and_a_region_named(sentence: str) -> None:
     diagnosis = diagnose(subject, Case.parse(line), seconds=10)
     assert diagnosis
     assert diagnosis.sentences == (sentence,)
+
+
+def dropping(drop: Callable[[Any, Tensor], Tensor]) -> Subject:
+    """Drop in another way."""
+    return with_faulty(type("Faulty", (PlainRNN,), {"drop": drop}))
+
+
+def unscaled(rnn: Any, x: Tensor) -> Tensor:
+    """Scale back what was kept."""
+    dropped = nn.functional.dropout(x, rnn.dropout, rnn.training)
+    return dropped * (1 - rnn.dropout) if rnn.training else dropped
+
+
+def another_mask_back(rnn: Any, x: Tensor) -> Tensor:
+    """Go back through a second mask."""
+    there, back = (nn.functional.dropout(x, rnn.dropout, rnn.training) for _ in range(2))
+    return there.detach() + back - back.detach()
+
+
+DROPPED: dict[str, Subject] = {
+    "what dropout keeps is not scaled by 1 / (1 - p)": dropping(unscaled),
+    "dropout keeps elements with probability p, and does not drop them": dropping(
+        lambda rnn, x: nn.functional.dropout(x, 1 - rnn.dropout, rnn.training)
+    ),
+    "all rows share one mask of dropout": dropping(
+        lambda rnn, x: (
+            x * nn.functional.dropout(torch.ones_like(x[:, :1]), rnn.dropout, rnn.training)
+        )
+    ),
+    "backward goes through another mask of dropout than forward": dropping(another_mask_back),
+}
+"""By sentence, a subject whose dropout is so."""
+
+
+@pytest.mark.parametrize("sentence", DROPPED)
+def test_what_dropout_does_is_seen_in_its_masks(sentence: str) -> None:
+    """One sentence is true of the masks, at each probability."""
+    diagnosis = about_dropout(DROPPED[sentence])
+    assert diagnosis
+    assert diagnosis.sentences == (sentence,)
+
+
+@pytest.mark.parametrize("correct", [nn.RNN, *CORRECT])
+def test_nothing_is_said_of_right_dropout(correct: type) -> None:
+    """No sentence is true of the masks of a correct subject."""
+    assert about_dropout(Subject(correct.__name__, correct)) is None
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ WRONG_CASES = 2
 class Diagnosis:
     """What experiments say of a fault.
 
-    `of` is what was wrong, "results" or "gradients". `sentences` has one hypothesis that
+    `of` is what was wrong, "results", "gradients" or "dropout". `sentences` has one hypothesis that
     explains all `wrong` elements, two that the experiments couldn't tell apart, or none.
     `elements` were compared in the `cases` in which something was wrong; `tried` is the
     number of hypotheses. `listing` has those sentences, for other forms of cases.
@@ -83,6 +83,8 @@ class Diagnosis:
         """How much the sentences explain."""
         if not self.sentences:
             return f"none of the {self.tried} hypotheses tried explains it"
+        if self.of == "dropout":
+            return f"{self.wrong:,} elements of masks at {self.cases} probabilities are so"
         which = "explains" if len(self.sentences) == 1 else "each explains"
         cases = f"{self.cases} case" + ("s" if self.cases != 1 else "")
         return f"{which} {self.wrong:,} of {self.wrong:,} wrong elements in {cases}"

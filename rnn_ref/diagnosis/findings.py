@@ -8,6 +8,7 @@ from typing import Any
 from rnn_ref.cases.case import Case
 from rnn_ref.diagnosis.budget import Budget
 from rnn_ref.diagnosis.causes import size
+from rnn_ref.diagnosis.dropout import about_dropout
 from rnn_ref.diagnosis.experiment import Diagnosis, Search, diagnose
 from rnn_ref.diagnosis.fields import fields_that_matter
 from rnn_ref.diagnosis.mending import (
@@ -43,6 +44,7 @@ class Explainer:
     known: dict[Case, Diagnosis | None] = field(default_factory=dict)
     tried: dict[Case, Diagnosis | None] = field(default_factory=dict)
     smallest: dict[Any, tuple[int, int]] = field(default_factory=dict)
+    dropout: list[Diagnosis | None] = field(default_factory=list)
 
     def findings(
         self, judge: Judge, declared: Property, structure: str, failure: Failure
@@ -88,11 +90,20 @@ class Explainer:
                 return {"follows": NETWORK, "diagnosis": as_data(known)}
             if plain is not None:
                 return {"follows": NETWORK}
+        if declared.group == "dropout" and (said := self.of_dropout(judge)):
+            return {"diagnosis": as_data(said)}
         if judge.subject.cell and holds_with(mended_cell(judge.subject), judge, declared, case):
             return {"follows": CELL}
         if not holds and holds_with(mended_settings(judge.subject), judge, declared, case):
             return {"follows": SETTINGS}
         return {}
+
+    def of_dropout(self, judge: Judge) -> Diagnosis | None:
+        """Diagnose dropout, once."""
+        if not self.dropout:
+            with judge.around():
+                self.dropout.append(about_dropout(judge.subject))
+        return self.dropout[0]
 
     def diagnosis(self, judge: Judge, case: Case) -> Diagnosis | None:
         """Diagnose the plain call of a case; None where that is right, or no time is left.
