@@ -116,7 +116,7 @@ def key(entry: Entry) -> tuple[Any, ...]:
     if fact:  # several things may be wrong in one way: no error where one is due
         return "fact", entry["group"], fact["got"], fact["expected"]
     first = failure["comparisons"][0] if failure["comparisons"] else None
-    place = (first["name"], *first["pattern"]["along"]) if first else ()
+    place = (*first["first"]["axes"], *first["pattern"]["along"]) if first else ()
     return kind, entry["group"], *place
 
 

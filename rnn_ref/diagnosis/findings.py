@@ -11,8 +11,10 @@ from rnn_ref.diagnosis.causes import size
 from rnn_ref.diagnosis.dropout import about_dropout
 from rnn_ref.diagnosis.experiment import Diagnosis, Search, diagnose
 from rnn_ref.diagnosis.fields import fields_that_matter
+from rnn_ref.diagnosis.later_calls import about_later_calls
 from rnn_ref.diagnosis.mending import (
     CELL,
+    LATER,
     NETWORK,
     SETTINGS,
     holds_with,
@@ -44,6 +46,7 @@ class Explainer:
     known: dict[Case, Diagnosis | None] = field(default_factory=dict)
     tried: dict[Case, Diagnosis | None] = field(default_factory=dict)
     smallest: dict[Any, tuple[int, int]] = field(default_factory=dict)
+    later: dict[Case, Diagnosis | None] = field(default_factory=dict)
     dropout: list[Diagnosis | None] = field(default_factory=list)
 
     def findings(
@@ -90,6 +93,8 @@ class Explainer:
                 return {"follows": NETWORK, "diagnosis": as_data(known)}
             if plain is not None:
                 return {"follows": NETWORK}
+            if later := self.of_later_calls(judge, case):
+                return {"follows": LATER, "diagnosis": as_data(later)}
         if declared.group == "dropout" and (said := self.of_dropout(judge)):
             return {"diagnosis": as_data(said)}
         if judge.subject.cell and holds_with(mended_cell(judge.subject), judge, declared, case):
@@ -97,6 +102,14 @@ class Explainer:
         if not holds and holds_with(mended_settings(judge.subject), judge, declared, case):
             return {"follows": SETTINGS}
         return {}
+
+    def of_later_calls(self, judge: Judge, case: Case) -> Diagnosis | None:
+        """Diagnose the second call of a case's form, once."""
+        form = replace(case, seed=0, variant="", loss="both", T=1, N=1, I=1, H=1)
+        if form not in self.later and self.seconds > 0:
+            with judge.around():
+                self.later[form] = about_later_calls(judge.subject, form)
+        return self.later.get(form)
 
     def of_dropout(self, judge: Judge) -> Diagnosis | None:
         """Diagnose dropout, once."""

@@ -21,8 +21,8 @@ from rnn_ref.judging.search import Judge, fails
 from rnn_ref.judging.subject import Subject
 from rnn_ref.process.settings import restore, restoring_settings, settings
 
-NETWORK, CELL, SETTINGS = "network", "cell", "settings"
-"""What may be mended."""
+NETWORK, LATER, CELL, SETTINGS = "network", "a later call", "cell", "settings"
+"""What is to blame: what may be mended, or later calls of the network alone."""
 
 
 def holds_with(subject: Subject, judge: Judge, declared: Property, case: Case) -> bool:

@@ -1,4 +1,4 @@
-"""Constants that a diagnosis measures: factors, shifts and limits, of an array or a region."""
+"""Experiments that tell a fault: constants that are measured, masks that are seen, later calls."""
 
 from __future__ import annotations
 
@@ -13,9 +13,12 @@ from torch import Tensor, nn
 from rnn_ref.cases.case import Case
 from rnn_ref.diagnosis.dropout import about_dropout
 from rnn_ref.diagnosis.experiment import diagnose
+from rnn_ref.diagnosis.later_calls import about_later_calls
 from rnn_ref.diagnosis.measured_hypotheses import shortest
 from rnn_ref.diagnosis.regions import parts
 from rnn_ref.judging.subject import Subject
+from tests.faults import gradients as gradients_of
+from tests.faults import laws
 from tests.faults.catalogue import with_faulty
 from tests.subjects.correct import CORRECT
 from tests.subjects.plain_rnn import Direction, PlainRNN
@@ -154,6 +157,53 @@ def test_what_dropout_does_is_seen_in_its_masks(sentence: str) -> None:
 def test_nothing_is_said_of_right_dropout(correct: type) -> None:
     """No sentence is true of the masks of a correct subject."""
     assert about_dropout(Subject(correct.__name__, correct)) is None
+
+
+class KeepsRows(PlainRNN):
+    """Rows from 2 on are those of the call before."""
+
+    def run_layers(self, x: Tensor, h_0: Tensor) -> tuple[Tensor, Tensor]:
+        new = super().run_layers(x, h_0)
+        old = self.__dict__.get("kept", new)
+        self.__dict__["kept"] = new
+        if old[0].shape != new[0].shape:
+            return new
+        y, h_n = (torch.cat([a[:, :2], b[:, 2:]], 1) for a, b in zip(new, old, strict=True))
+        return y, h_n
+
+
+class CarriesOn(PlainRNN):
+    """A call starts where the one before it ended."""
+
+    def run_layers(self, x: Tensor, h_0: Tensor) -> tuple[Tensor, Tensor]:
+        kept = self.__dict__.get("kept", h_0)
+        y, h_n = super().run_layers(x, kept if kept.shape == h_0.shape else h_0)
+        self.__dict__["kept"] = h_n.detach()
+        return y, h_n
+
+
+LATER = {
+    "rows from 2 on of a later call are those of the call before": KeepsRows,
+    "a later call starts from the h_n of the one before": CarriesOn,
+    "in a later call h_0 is too large by 0.1": laws.CarriesAStateToTheNextCall,
+    "a later call uses the weights of the first": gradients_of.KeepsTheFirstCallsWeights,
+}
+"""By sentence, a subject whose first call is right."""
+
+
+@pytest.mark.parametrize("sentence", LATER)
+def test_what_a_later_call_is_made_of_is_said(sentence: str) -> None:
+    """Rows, states or weights of the call before, or a constant."""
+    diagnosis = about_later_calls(with_faulty(LATER[sentence]), Case.parse(SINGLE))
+    assert diagnosis
+    assert diagnosis.sentences == (sentence,)
+
+
+@pytest.mark.parametrize("correct", [nn.RNN, *CORRECT])
+@pytest.mark.parametrize("line", [SINGLE, DEEP])
+def test_nothing_is_said_of_right_later_calls(correct: type, line: str) -> None:
+    """A second call of a correct subject is as right as its first."""
+    assert about_later_calls(Subject(correct.__name__, correct), Case.parse(line)) is None
 
 
 @pytest.mark.parametrize(
