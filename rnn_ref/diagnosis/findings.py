@@ -17,6 +17,7 @@ from rnn_ref.diagnosis.mending import (
     LATER,
     NETWORK,
     SETTINGS,
+    forms_built,
     holds_with,
     mended_cell,
     mended_network,
@@ -87,8 +88,10 @@ class Explainer:
         direct = plain is not None and failure.kind == Kind.NUMBERS and declared.group != "cell"
         holds = direct or holds_with(mended_network(judge.subject), judge, declared, case)
         if holds:
+            forms = [case] if direct else [case, *forms_built(judge, declared, case)]
             with judge.around():
-                known = self.diagnosis(judge, case)
+                diagnoses = (self.diagnosis(judge, form) for form in forms)
+                known = next(filter(None, diagnoses), None)
             if known:
                 return {"follows": NETWORK, "diagnosis": as_data(known)}
             if plain is not None:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 import torch
 
 from rnn_ref.cases.case import Case
+from rnn_ref.cases.problem import Problem
 from rnn_ref.judging.properties import Property
 from rnn_ref.judging.search import Judge, fails
 from rnn_ref.judging.subject import Subject
@@ -28,6 +29,33 @@ NETWORK, LATER, CELL, SETTINGS = "network", "a later call", "cell", "settings"
 def holds_with(subject: Subject, judge: Judge, declared: Property, case: Case) -> bool:
     """Tell whether a property holds for a case if it is judged with another subject."""
     return not fails(replace(judge, subject=subject), declared, case)
+
+
+@dataclass(frozen=True)
+class Recording(Subject):
+    """A subject that notes the problems for which modules are built."""
+
+    built: list[Problem] = field(default_factory=list)
+
+    def build(self, problem: Problem, **options: Any) -> torch.nn.Module:
+        """Make a module, and note its problem."""
+        self.built.append(problem)
+        return super().build(problem, **options)
+
+
+def forms_built(judge: Judge, declared: Property, case: Case) -> list[Case]:
+    """List the forms of the networks that a property builds for a case, as cases."""
+    recording = Recording(**vars(judge.subject))
+    fails(replace(judge, subject=recording), declared, case)
+    forms = [
+        replace(
+            case,
+            nonlinearity=p.nonlinearity, L=p.L, D=p.D, bias=p.bias, dtype=p.dtype,
+            h_0=p.h_0 is not None, variant="",
+        )
+        for p in recording.built
+    ]  # fmt: skip
+    return list(dict.fromkeys(forms))
 
 
 def mended_network(subject: Subject) -> Subject:

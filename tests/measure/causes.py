@@ -5,7 +5,8 @@
 Each fault (or those whose names begin with a NAME) is judged by all properties, as
 `rnn-ref verify --profile smoke -n 0` does it, in this process. The property that must find it
 gets the examples of the default profile if those of smoke do not show it. A line for each
-fault says how many causes were printed; FILE gets a line of JSON with the failures as well.
+fault says how many causes were printed; FILE gets a line of JSON with the failures as well,
+and at the end the score of all that FILE holds is printed, as rnn_ref/docs/subjects.md has it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ from rnn_ref.running.options import DTYPES, PROFILES
 from rnn_ref.running.rows import row_of_probe
 from rnn_ref.running.session import EXPLAINING
 from tests.faults import FAULTS, Fault
+from tests.test_diagnosis import NAMED
 
 Entry = dict[str, Any]
 
@@ -96,6 +98,50 @@ def measure(fault: Fault) -> Entry:
     return {"fault": fault.name, "found": found_by_it, "entries": entries}
 
 
+PLACES = {
+    "b_hh is added from the second step on": "from the second step on",
+    "tanh is missing at the first step": "at the first step",
+    "The state is reset at step 32": "at step 32",
+    "Rows after the fourth are 0.1 % too small": "rows from 4 on",
+    "Features after the 32nd are not read": "from 32 on",
+    "A single unit after the last full tile of 8 has its neighbour's state": "tile of 8",
+    "The recurrent gradient is cut every 16 steps": "every 16 steps",
+    "The first step's input has no gradient": "first step's input",
+    "The reverse direction gives the input no gradient": "reverse direction",
+    "Lower layers have no gradient": "layers below the last",
+    "The reverse direction starts from zero": "reverse direction",
+    "The reverse direction uses the forward weights": "reverse direction",
+    "h_n of layer 0 is returned for all layers": "layer 0",
+    "All layers start from layer 0's h_0": "layer 0",
+    "Row 3 starts from h_0 + 1": "row 3",
+    "Output is 1 % smaller without a batch axis": "unbatched",
+}
+"""Faults that have a place, and how their first cause must name it."""
+
+
+def score(measured: list[Entry]) -> str:
+    """Count in how many faults the causes are one, are right, and name the place, as a table."""
+    found = {each["fault"]: causes(each["entries"]) for each in measured}
+    words = {name: said for name, _, said in NAMED if name in found}
+    places = {name: place for name, place in PLACES.items() if name in found}
+    one = [name for name, told in found.items() if len(told) == 1]
+    named = [name for name, said in words.items() if said in found[name][0].sentence]
+    placed = [
+        name
+        for name, place in places.items()
+        if place in "\n".join([found[name][0].sentence, *found[name][0].evidence])
+    ]
+    rows: dict[str, tuple[list[str], Collection[str]]] = {
+        "one cause": (one, found),
+        "the hypothesis that is the fault's": (named, words),
+        "the place, where a fault has one": (placed, places),
+    }
+    lines = ["| a run says | of planted faults |", "|---|---|"]
+    lines += [f"| {what} | {len(right)} of {len(of)} |" for what, (right, of) in rows.items()]
+    lines += [f"not so: {name}" for right, of in rows.values() for name in of if name not in right]
+    return "\n".join(lines)
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     file, names = Path(sys.argv[1]) if len(sys.argv) > 1 else None, tuple(sys.argv[2:]) or ("",)
@@ -105,3 +151,5 @@ if __name__ == "__main__":
             if file:
                 with file.open("a", encoding="utf-8") as lines:
                     lines.write(told + "\n")
+    if file:
+        print(score([json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]))
