@@ -12,7 +12,7 @@ from enum import IntEnum
 from typing import Any
 
 from rnn_ref.cases.case import SIZES, Case
-from rnn_ref.judging.failures import Kind, plain
+from rnn_ref.judging.failures import Kind, Wiring, plain
 from rnn_ref.judging.pattern import DECADES
 
 Entry = dict[str, Any]
@@ -60,8 +60,8 @@ class Cause:
     """One reason for failures, as data.
 
     `sentence` says it. `evidence` has lines on how it shows. `capabilities` are what probes
-    found lacking for it. `failure` is that of the smallest case. `gradients` says whether the
-    plain call of a case shows it with gradients alone; None if it doesn't show it at all.
+    found lacking for it. `failure` is that of the smallest case. `gradients` are those that the
+    plain call of that case shows to be wrong, none if its results are; None if it is right.
     """
 
     rank: Rank
@@ -76,7 +76,7 @@ class Cause:
     capabilities: Sequence[str] = ()
     failure: dict[str, Any] = field(default_factory=dict)
     places: dict[str, Any] | None = None
-    gradients: bool | None = None
+    gradients: Sequence[str] | None = None
 
     @property
     def about(self) -> list[str]:
@@ -102,21 +102,22 @@ def key(entry: Entry) -> tuple[Any, ...]:
     """Say what failures of one cause have in common."""
     failure = entry["failure"]
     kind, raised, fact = failure["kind"], failure["raised"], failure["fact"]
-    if raised:
-        return "raised", raised["type"], raised["place"]
     if kind in CRASHES:
         return kind, failure["place"]
-    diagnosis, plain_call = diagnosis_of(entry), wrong_in_plain_call(entry)
+    diagnosis, follows = diagnosis_of(entry), entry["findings"].get("follows")
     if diagnosis and diagnosis["sentences"]:
         return "numbers", *diagnosis["sentences"]
-    if kind == Kind.NUMBERS and plain_call:
-        return "numbers", plain_call
+    if follows:
+        return "follows", follows, wrong_in_plain_call(entry) if follows == "network" else ""
+    if raised:
+        return "raised", raised["type"], raised["place"]
     if entry["group"] in ONE_FACT:
         return "group", entry["group"]
-    if fact:
-        return "fact", fact["what"]
-    axes = failure["comparisons"][0]["first"]["axes"] if failure["comparisons"] else []
-    return kind, entry["group"], *axes
+    if fact:  # several things may be wrong in one way: no error where one is due
+        return "fact", entry["group"], fact["got"], fact["expected"]
+    first = failure["comparisons"][0] if failure["comparisons"] else None
+    place = (*first["first"]["axes"], *first["pattern"]["along"]) if first else ()
+    return kind, entry["group"], *place
 
 
 def diagnosis_of(entry: Entry) -> dict[str, Any] | None:
@@ -146,13 +147,13 @@ def rank_of(entry: Entry) -> Rank:
 def cause_of(entries: Sequence[Entry]) -> Cause:
     """Make one cause of the failures that share it; the smallest case stands for all."""
     probed = [e for e in entries if e["name"].startswith(CAPABILITY)]
-    smallest = min(entries, key=lambda e: (e not in probed, size(e["failure"]["case"])))
+    smallest = min(entries, key=lambda e: (e not in probed, *tells(e)))
     failure = smallest["failure"]
     whole = [e["failure"]["case"] for e in entries]
     ratios = [number(c["ratio"]) for e in entries for c in e["failure"]["comparisons"]]
     return Cause(
         rank=min(map(rank_of, entries)),
-        sentence=sentence_of(smallest),
+        sentence=sentence_of(smallest, entries),
         kind=str(failure["kind"]),
         evidence=[*evidence(smallest), *in_common(whole, smallest)],
         worst=max(ratios, default=None),
@@ -165,6 +166,12 @@ def cause_of(entries: Sequence[Entry]) -> Cause:
         places=places(failure),
         gradients=smallest["findings"].get("gradients"),
     )
+
+
+def tells(entry: Entry) -> tuple[Any, ...]:
+    """Order failures of one cause: those that show it itself first, then the smallest case."""
+    origin = Kind.FACT if entry["findings"].get("follows") == "settings" else Kind.NUMBERS
+    return entry["failure"]["kind"] != origin, size(entry["failure"]["case"])
 
 
 SIMPLEST: dict[str, Any] = {
@@ -207,8 +214,11 @@ def size(line: str) -> tuple[int, int]:
     return product, len(line)
 
 
-def sentence_of(entry: Entry) -> str:
-    """Say a cause in one sentence: the diagnosis, else what was raised or what is wrong."""
+def sentence_of(entry: Entry, alike: Sequence[Entry] = ()) -> str:
+    """Say a cause in one sentence: the diagnosis, else what was raised or what is wrong.
+
+    A fact names all that is so of those that are alike.
+    """
     failure, diagnosis = entry["failure"], diagnosis_of(entry)
     if diagnosis and diagnosis["sentences"]:
         return " or ".join(diagnosis["sentences"])
@@ -216,24 +226,37 @@ def sentence_of(entry: Entry) -> str:
         first = failure["comparisons"][0]
         how = "is NaN" if math.isnan(number(first["worst"]["got"])) else "is wrong"
         return f"{first['name']} {how}" + (f" ({first['note']})" if first["note"] else "")
+    facts = [e["failure"]["fact"] for e in (entry, *alike) if e["failure"]["fact"]]
+    whats = dict.fromkeys(f["what"] for f in facts if same_way(f, failure["fact"]))
+    if failure["fact"] and len(whats) > 1:
+        got, expected = (failure["fact"][name] for name in ("got", "expected"))
+        return f"{'; '.join(whats)}: got {got}, expected {expected}"
     return str(failure["text"]).partition("\n")[0]
 
 
+def same_way(one: dict[str, Any], other: dict[str, Any] | None) -> bool:
+    """Tell whether two facts differ from what was expected in the same way."""
+    return other is not None and all(one[name] == other[name] for name in ("got", "expected"))
+
+
+SHAPES = "output is (T, N, D * hidden_size), h_n is (D * num_layers, N, hidden_size)"
+
 HINTS = {
-    "constructing the module": "the constructor takes input_size, hidden_size, nn.RNN's options",
-    "setting the parameters": "state_dict has nn.RNN's names: weight_ih_l0, weight_hh_l0, ...",
-    "the call": "a module is called with an input (T, N, input_size), and an h_0 or nothing",
-    "the result of the call": "a call must return two tensors, (output, h_n)",
-    "shape of output": "output is (T, N, D * hidden_size), h_n is (D * num_layers, N, hidden_size)",
-    "shape of h_n": "output is (T, N, D * hidden_size), h_n is (D * num_layers, N, hidden_size)",
+    Wiring.CONSTRUCTION: "the constructor takes input_size, hidden_size, nn.RNN's options",
+    Wiring.PARAMETERS: "state_dict has nn.RNN's names: weight_ih_l0, weight_hh_l0, ...",
+    Wiring.CALL: "a module is called with an input (T, N, input_size), and an h_0 or nothing",
+    Wiring.RESULT: "a call must return two tensors, (output, h_n)",
+    Wiring.OUTPUT: SHAPES,
+    Wiring.H_N: SHAPES,
 }
-"""What the set-up's failure looks like, by what was done or by what is not so."""
+"""What to look at where the set-up fails, by what was done or by what is not so."""
 
 
-def label_of(failure: dict[str, Any]) -> str:
-    """Return what was done when a failure was raised, or what its fact is about."""
+def hint(failure: dict[str, Any]) -> list[str]:
+    """Say what to look at, where what was done or what is not so is a part of the wiring."""
     cause = failure["raised"] or failure["fact"] or {}
-    return str(cause.get("doing") or cause.get("what", ""))
+    about = cause.get("doing") or cause.get("what", "")
+    return [HINTS[Wiring(about)]] if about in list(Wiring) else []
 
 
 def evidence(entry: Entry) -> list[str]:
@@ -243,8 +266,7 @@ def evidence(entry: Entry) -> list[str]:
         lines.append(f"variant: {failure['variant']}")
     if not failure["repeatable"]:
         lines.append("not repeatable: identical runs give other results")
-    if hint := HINTS.get(label_of(failure)) if entry["setup"] else None:
-        lines.append(hint)
+    lines += hint(failure) if entry["setup"] else []
     if diagnosis := diagnosis_of(entry):
         lines.append(diagnosis["text"])
     for comparison in failure["comparisons"][:1]:
@@ -264,10 +286,12 @@ def about(comparison: dict[str, Any]) -> list[str]:
     got, expected = number(first["got"]), number(first["expected"])
     values = f"got {got:.{first['digits']}g}, expected {expected:.{first['digits']}g}"
     lines = [f"first at {place}: {values}; ratio {number(first['ratio']):.3g}"]
-    if comparison["elements"] > 1:
-        share = f"wrong: {comparison['over']:,} of {comparison['elements']:,}"
-        lines.append("; ".join([share, *found["along"], *histogram(found["spread"])]))
-    return lines
+    absolute, relative = (number(comparison[name]) for name in ("absolute", "relative"))
+    needed = f"assert_close would need atol {absolute:.2g} or rtol {relative:.2g}"
+    share = f"wrong: {comparison['over']:,} of {comparison['elements']:,}"
+    parts = [share, *found["along"], *histogram(found["spread"])]
+    parts += [needed] if math.isfinite(absolute) else []
+    return [*lines, "; ".join(parts)]
 
 
 def histogram(spread: Sequence[int]) -> list[str]:

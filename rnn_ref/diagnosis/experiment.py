@@ -6,19 +6,15 @@ hypothesis is stated if it explains every element of every one of them within it
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
-from typing import Any, NamedTuple
 
-import numpy as np
-
-from rnn_ref.arithmetic.dtypes import Floats
+from rnn_ref.bridge import parameters_of
 from rnn_ref.cases.case import Case
 from rnn_ref.cases.problem import Problem
-from rnn_ref.diagnosis.changes import Expected, Hypothesis, Place, Places, Plain, results_of
+from rnn_ref.diagnosis.budget import Budget
+from rnn_ref.diagnosis.changes import Hypothesis
+from rnn_ref.diagnosis.draws import Draw, first_cases, is_quick, more_cases, shrunk
 from rnn_ref.diagnosis.gradient_hypotheses import (
     local_gradients,
     named_gradients,
@@ -27,12 +23,14 @@ from rnn_ref.diagnosis.gradient_hypotheses import (
     wide_gradients,
 )
 from rnn_ref.diagnosis.hypotheses import local_hypotheses, wide_hypotheses
-from rnn_ref.diagnosis.places import KINDS, everywhere
-from rnn_ref.diagnosis.precision_hypotheses import precision_hypotheses, to
+from rnn_ref.diagnosis.measured_hypotheses import Seen, measured
+from rnn_ref.diagnosis.pairs import Pairs
+from rnn_ref.diagnosis.precision_hypotheses import precision_hypotheses
+from rnn_ref.diagnosis.term_hypotheses import about_terms
+from rnn_ref.diagnosis.trial import UNLOADED, Trial, keeps_its_own
 from rnn_ref.judging.failures import SubjectFault
 from rnn_ref.judging.oracle import Oracle
-from rnn_ref.judging.subject import Run, Subject
-from rnn_ref.reference import final
+from rnn_ref.judging.subject import Subject
 
 Listing = Callable[[Problem], list[Hypothesis]]
 
@@ -48,37 +46,12 @@ TIERS: dict[str, tuple[Listing, ...]] = {
 }
 """The hypotheses of each kind; later ones are tried where no earlier one fits."""
 
+WIDE: dict[str, Listing] = {"results": wide_hypotheses, "gradients": wide_gradients}
+"""The last tier of each kind that is about the whole network."""
 
 WIDENING = (precision_hypotheses, precise_gradients)
 """The tiers whose hypotheses widen the bounds."""
 
-
-class Sizes(NamedTuple):
-    """The sizes of a case that a diagnosis draws."""
-
-    T: int
-    N: int
-    I: int
-    H: int
-
-
-FIRST = (Sizes(5, 3, 4, 6), Sizes(20, 5, 3, 9), Sizes(37, 6, 34, 9))
-"""Sizes to find a wrong case with."""
-
-MORE = (Sizes(7, 2, 5, 3), Sizes(4, 4, 4, 4), Sizes(20, 5, 3, 9), Sizes(70, 3, 2, 5))
-"""Sizes to tell hypotheses apart that all explain the first wrong case."""
-
-LONG = 20
-"""From how many steps on weights are drawn that keep bounds small."""
-
-ONE_STEP = Sizes(1, 4, 5, 7)
-"""Sizes where a loss of precision has no past to hide in."""
-
-FAR = 1e3
-"""How many times wider a hypothesis's bounds may be than those of the unchanged reference."""
-
-NEAR = 0.02
-"""The ratio that errors must reach under wider bounds, for these to be a reason."""
 
 WRONG_CASES = 2
 """In how many wrong cases a hypothesis must fit to be stated."""
@@ -88,10 +61,10 @@ WRONG_CASES = 2
 class Diagnosis:
     """What experiments say of a fault.
 
-    `of` is what was wrong, "results" or "gradients". `sentences` has one hypothesis that
+    `of` is what was wrong, "results", "gradients" or "dropout". `sentences` has one hypothesis that
     explains all `wrong` elements, two that the experiments couldn't tell apart, or none.
     `elements` were compared in the `cases` in which something was wrong; `tried` is the
-    number of hypotheses.
+    number of hypotheses. `listing` has those sentences, for other forms of cases.
     """
 
     of: str
@@ -100,6 +73,7 @@ class Diagnosis:
     elements: int
     cases: int
     tried: int
+    listing: Listing = field(default=lambda _: [], compare=False, repr=False)
 
     def __str__(self) -> str:
         return ": ".join(filter(None, (" or ".join(self.sentences), self.evidence)))
@@ -109,6 +83,8 @@ class Diagnosis:
         """How much the sentences explain."""
         if not self.sentences:
             return f"none of the {self.tried} hypotheses tried explains it"
+        if self.of == "dropout":
+            return f"{self.wrong:,} elements of masks at {self.cases} probabilities are so"
         which = "explains" if len(self.sentences) == 1 else "each explains"
         cases = f"{self.cases} case" + ("s" if self.cases != 1 else "")
         return f"{which} {self.wrong:,} of {self.wrong:,} wrong elements in {cases}"
@@ -120,151 +96,20 @@ def diagnose(subject: Subject, case: Case, *, seconds: float = 2.0) -> Diagnosis
     Return None if nothing is wrong with the results and gradients of plain calls of the
     case's form. Raises nothing, whatever the subject raises.
     """
-    deadline = time.monotonic() + seconds
+    budget = Budget(seconds)
     for of, share in (("results", 0.5), ("gradients", 1.0)):
-        search = Search(subject, case, of, deadline)
-        if search.find_wrong(time.monotonic() + share * seconds):
+        search = Search(subject, case, of, budget)
+        if search.find_wrong(share):
             return search.diagnosis()
     return None
 
 
-@dataclass
-class Trial:
-    """One problem, what the subject returned for it, and what is wrong of that."""
-
-    oracle: Oracle
-    run: Run
-    of: str
-
-    @cached_property
-    def got(self) -> dict[str, Floats]:
-        """The subject's results, or its gradients, by name."""
-        if self.of == "gradients":
-            return self.run.gradients
-        return {"output": self.run.output, "h_n": self.run.h_n}
-
-    @cached_property
-    def unchanged(self) -> Expected:
-        """What the unchanged reference expects."""
-        return results_of(self.oracle) if self.of == "results" else self.oracle.gradients_end_to_end
-
-    @cached_property
-    def wrong(self) -> dict[str, Any]:
-        """By name, whether each element is over its bound."""
-        return {name: over(self.got[name], self.unchanged[name]) for name in self.unchanged}
-
-    @property
-    def wrong_elements(self) -> int:
-        """How many elements are over their bound."""
-        return sum(int(mask.sum()) for mask in self.wrong.values())
-
-    @property
-    def elements(self) -> int:
-        """How many elements were compared."""
-        return sum(mask.size for mask in self.wrong.values())
-
-    @cached_property
-    def touched(self) -> Places:
-        """The directions of layers whose rows of h_n, or whose parameters' gradients, are wrong."""
-        p = self.oracle.problem
-        if self.of == "results":
-            rows = self.wrong["h_n"].reshape(p.L, p.D, -1).any(axis=2)
-            return frozenset(Place(int(l), int(d)) for l, d in np.argwhere(rows))
-        return frozenset(
-            place
-            for place in everywhere(p.L, p.D).places
-            if any(self.wrong[kind + place.end].any() for kind in KINDS[: 4 if p.bias else 2])
-        )
-
-    @cached_property
-    def plain(self) -> Plain:
-        """The reference without bounds."""
-        return Plain(self.oracle.problem)
-
-    def is_explained(self, hypothesis: Hypothesis) -> bool:
-        """Tell whether a hypothesis expects everything that was got, and for a reason."""
-        with np.errstate(all="ignore"):
-            if self.is_beyond(hypothesis):
-                return False
-            if not hypothesis.widens and self.is_far(hypothesis.expected(self.plain)):
-                return False
-            expected = hypothesis.expected(self.oracle)
-            if any(over(self.got[name], expected[name]).any() for name in expected):
-                return False
-            if not self.wrong_elements:
-                return True
-            if hypothesis.widens:
-                return self.shows_rounding(hypothesis, expected)
-            return self.is_distinct(expected)
-
-    def is_beyond(self, hypothesis: Hypothesis) -> bool:
-        """Tell whether something is wrong that a hypothesis leaves as it is."""
-        if hypothesis.arrays is not None:
-            names = {name for name, mask in self.wrong.items() if mask.any()}
-            return not names <= hypothesis.arrays
-        return hypothesis.reach is not None and not self.touched <= hypothesis.reach
-
-    def is_far(self, expected: dict[str, Any]) -> bool:
-        """Tell, from values without bounds, whether it is vain to compute the bounds.
-
-        They are supposed to be no more than FAR times the largest of the unchanged reference.
-        """
-        for name, value in expected.items():
-            bound = self.unchanged[name].stored.error
-            if bound.size and (np.abs(self.got[name] - value) > FAR * bound.max()).any():
-                return True
-        return False
-
-    def is_distinct(self, expected: Expected) -> bool:
-        """Tell whether an expectation is sharp, and other than that of the reference.
-
-        It must be off it by more than its bound in most of what is wrong; a bound so wide
-        that it would explain anything explains nothing.
-        """
-        distinct = 0
-        for name, mask in self.wrong.items():
-            other = expected[name].stored
-            off = np.abs(other.value - self.unchanged[name].stored.value)
-            distinct += int((~(off[mask] <= other.error[mask])).sum())  # NaN is distinct too
-        return 2 * distinct > self.wrong_elements
-
-    @cached_property
-    def ends_agree(self) -> bool:
-        """Whether h_n of the last layer has the bits of the output where each direction ends."""
-        h_n = final([self.got["output"]], self.oracle.problem.D)
-        return bool(np.array_equal(h_n, self.got["h_n"][-len(h_n) :], equal_nan=True))
-
-    def shows_rounding(self, hypothesis: Hypothesis, expected: Expected) -> bool:
-        """Tell whether the errors look like those of the rounding that is supposed."""
-        if self.of == "results" and hypothesis.arrays is None and not self.ends_agree:
-            return False  # a state that is rounded is so in output and in h_n
-        largest, signs = 0.0, []
-        for name, mask in self.wrong.items():
-            bounded, got = expected[name].stored, self.got[name]
-            error = (got.astype(np.float64) - bounded.value)[mask]
-            largest = max(largest, np.max(np.abs(error) / bounded.error[mask], initial=0.0))
-            signs.append(np.sign(error * bounded.value[mask]))
-            if hypothesis.zeros and got[mask].any():
-                return False
-            if hypothesis.few_digits and not has_few_digits(got[mask], hypothesis.few_digits):
-                return False
-        up = np.mean(np.concatenate(signs) > 0)
-        mixed = not hypothesis.both_signs or bool(0.1 < up < 0.9)
-        shown = bool(hypothesis.few_digits) or hypothesis.zeros or bool(largest > NEAR)
-        return mixed and shown
-
-
-def has_few_digits(got: Floats, dtype: str) -> bool:
-    """Tell whether all numbers are of a coarser dtype, and most are not 0, which all have."""
-    return bool((to(dtype, got) == got).all()) and 2 * int(np.count_nonzero(got)) >= got.size
-
-
-def over(got: Floats, expected: Any) -> Any:
-    """Tell of every element whether it is over its bound; what is left open never is."""
-    value, bound = expected.stored.value, expected.stored.error
-    with np.errstate(all="ignore"):
-        within = np.abs(got.astype(np.float64) - value) <= bound
-    return ~(within | (got == value) | np.isinf(bound) | (np.isnan(got) & np.isnan(value)))
+def tiers(of: str, trial: Trial) -> list[Listing]:
+    """List the tiers of a kind; those with constants of a wrong trial behind the wide ones."""
+    seen = Seen(trial.oracle.problem, trial.got, trial.unchanged, trial.wrong)
+    found = [*measured(seen), *about_terms(seen)]
+    at = TIERS[of].index(WIDE[of]) + 1
+    return [*TIERS[of][:at], lambda _: found, *TIERS[of][at:]]
 
 
 @dataclass
@@ -274,7 +119,7 @@ class Search:
     subject: Subject
     case: Case
     of: str
-    deadline: float
+    budget: Budget
     trials: list[Trial] = field(default_factory=list)
     tried: set[str] = field(default_factory=set)
     drawn: set[Draw] = field(default_factory=set)
@@ -282,11 +127,6 @@ class Search:
 
     def __post_init__(self) -> None:
         self.plan = first_cases(self.case)
-
-    @property
-    def in_time(self) -> bool:
-        """Whether there is time left."""
-        return time.monotonic() < self.deadline
 
     @property
     def wrong(self) -> list[Trial]:
@@ -301,30 +141,40 @@ class Search:
         problem = self.subject.problem(draw.case)
         problem = shrunk(problem) if draw.small else problem
         try:
-            run = self.subject.run(problem, gradients=self.of == "gradients")
+            module = self.subject.build(problem)
+            run = self.subject.run(problem, module, gradients=self.of == "gradients")
+            with self.subject.calling("reading the parameters"):
+                kept = parameters_of(module)
         except SubjectFault:
             return None
-        trial = Trial(Oracle(problem), run, self.of)
+        trial = Trial(Oracle(problem), run, self.of, kept)
         self.trials.append(trial)
         return trial
 
-    def find_wrong(self, until: float) -> bool:
-        """Run cases until one is wrong; return whether one is."""
+    def find_wrong(self, share: float = 1.0) -> bool:
+        """Run cases until one is wrong, or a share of the time is used; return whether one is."""
         for draw in self.plan:
-            if self.wrong or time.monotonic() >= until:
+            if self.wrong or self.budget.used >= share * self.budget.seconds:
                 break
             self.attempt(draw)
         return bool(self.wrong)
 
     def diagnosis(self) -> Diagnosis:
         """Try the hypotheses tier by tier, and say which is left."""
-        sentences: list[str] = []
-        for tier in TIERS[self.of]:
+        if self.is_unloaded():
+            return self.said([UNLOADED], lambda _: [])
+        for tier in tiers(self.of, self.wrong[0]):
             survivors = self.filtered(tier, self.wrong[0], None)
-            if survivors:
-                sentences = self.confirmed(tier, survivors)
-                if sentences:
-                    break
+            if survivors and (sentences := self.confirmed(tier, survivors)):
+                return self.said(sentences, tier)
+        single = [tier for tier in tiers(self.of, self.wrong[0]) if tier not in WIDENING]
+        found = Pairs(lambda p: [h for tier in single for h in tier(p)])
+        found.search(self.wrong[0], lambda: self.budget.left)
+        sentences = self.confirmed(found, self.filtered(found, self.wrong[0], None))
+        return self.said(sentences, found)
+
+    def said(self, sentences: Sequence[str], listing: Listing) -> Diagnosis:
+        """Make a diagnosis of sentences, and of what was tried."""
         return Diagnosis(
             self.of,
             tuple(sentences),
@@ -332,14 +182,28 @@ class Search:
             sum(trial.elements for trial in self.wrong),
             len(self.wrong),
             len(self.tried),
+            listing,
         )
+
+    def left_of(self, diagnosis: Diagnosis) -> Diagnosis | None:
+        """Say which sentences of another form's diagnosis explain this form too; None if none."""
+        left = self.filtered(diagnosis.listing, self.wrong[0], diagnosis.sentences)
+        return replace(diagnosis, sentences=tuple(left)) if left else None
+
+    def is_unloaded(self) -> bool:
+        """Tell whether the subject computes with weights of its own, not with those loaded."""
+        for draw in more_cases(self.case, widens=False):
+            if len(self.wrong) >= WRONG_CASES or not all(map(keeps_its_own, self.wrong)):
+                break
+            self.attempt(draw)
+        return len(self.wrong) >= WRONG_CASES and all(map(keeps_its_own, self.wrong))
 
     def filtered(self, tier: Listing, trial: Trial, among: Sequence[str] | None) -> list[str]:
         """Return the sentences of a tier that explain a trial; none if time runs out."""
         left = []
         hypotheses = {h.sentence: h for h in tier(trial.oracle.problem)}
         for sentence in hypotheses if among is None else among:
-            if not self.in_time:
+            if not self.budget.left:
                 return []
             self.tried.add(sentence)
             hypothesis = hypotheses.get(sentence)
@@ -356,7 +220,7 @@ class Search:
         for trial in [trial for trial in self.trials if trial is not self.wrong[0]]:
             survivors = self.filtered(tier, trial, survivors)
         for draw in more_cases(self.case, widens):
-            if not survivors or self.is_enough(survivors, widens) or not self.in_time:
+            if not survivors or self.is_enough(survivors, widens) or not self.budget.left:
                 break
             if (drawn := self.attempt(draw)) is not None:
                 survivors = self.filtered(tier, drawn, survivors)
@@ -369,74 +233,3 @@ class Search:
         """Tell whether there is nothing more to find out."""
         wrong = len(self.wrong)
         return wrong >= 2 * WRONG_CASES if widens else wrong >= WRONG_CASES and len(survivors) == 1
-
-
-class Draw(NamedTuple):
-    """A case that a diagnosis draws; `small` multiplies all but its weights by a small number."""
-
-    case: Case
-    small: bool = False
-
-
-def is_quick(case: Case) -> bool:
-    """Tell whether a case can be run with bounds in a fraction of a second."""
-    c = case
-    steps = c.T * c.L * c.D
-    return steps <= 2000 and steps * c.N * c.H * (max(c.I, c.D * c.H) + c.H) <= 2e8
-
-
-def shrunk(p: Problem) -> Problem:
-    """Multiply the input, h_0 and the biases of a problem by about the root of its roundoff."""
-    c = 2.0 ** round(math.log2(p.rounding.u) / 2)
-    parameters = {
-        name: a if name.startswith("weight") else a * a.dtype.type(c)
-        for name, a in p.parameters.items()
-    }
-    h_0 = None if p.h_0 is None else p.h_0 * p.h_0.dtype.type(c)
-    return replace(p, parameters=parameters, input=p.input * p.input.dtype.type(c), h_0=h_0)
-
-
-def first_cases(case: Case) -> Iterator[Draw]:
-    """Draw cases of a case's form: rich ones, larger ones like it, its own sizes, itself."""
-    own = Sizes(case.T, case.N, case.I, case.H)
-    for sizes in FIRST:
-        yield sized(case, sizes, 1, plain=True)
-    yield small(case, 1)
-    for plain in (True, False):
-        yield sized(case, Sizes(*map(max, own, FIRST[0])), 2, plain=plain)
-    for seed in range(3, 6):
-        yield sized(case, own, seed, plain=False)
-    yield Draw(replace(case, variant=""))
-
-
-def more_cases(case: Case, widens: bool) -> Iterator[Draw]:
-    """Draw further cases: other sizes and seeds, both in plain regimes and in the case's."""
-    own = Sizes(case.T, case.N, case.I, case.H)
-    if widens:
-        yield sized(case, ONE_STEP, 9, plain=True)
-        yield from (small(case, seed) for seed in (2, 3, 4))
-    for seed, sizes in enumerate(MORE, start=10):
-        yield sized(case, sizes, seed, plain=True)
-    for seed in range(20, 22):
-        yield sized(case, Sizes(37, 6, 34, 9), seed, plain=True)
-        yield sized(case, Sizes(*map(max, own, MORE[0])), seed, plain=True)
-        yield sized(case, Sizes(*map(max, own, FIRST[0])), seed, plain=False)
-    for seed in range(30, 34):
-        yield sized(case, own, seed, plain=False)
-
-
-def sized(case: Case, sizes: Sizes, seed: int, *, plain: bool) -> Draw:
-    """Give a case other sizes and another seed; if plain, bounds that stay small too."""
-    T, N, I, H = sizes
-    N = 1 if case.unbatched else N
-    drawn = replace(case, T=T, N=N, I=I, H=H, L=min(case.L, 3), variant="", seed=seed)
-    if not plain:
-        return Draw(drawn)
-    weights = "torch" if T < LONG else "contracting"  # bounds on torch's own grow with time
-    return Draw(replace(drawn, weights=weights, input="normal", loss="both"))
-
-
-def small(case: Case, seed: int) -> Draw:
-    """Draw a case of small sums, which tanh hardly changes."""
-    drawn = sized(case, FIRST[0], seed, plain=True).case
-    return Draw(replace(drawn, weights="contracting"), small=True)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from rnn_ref.cases.case import FLAGS, SIZES, Case
 from rnn_ref.cases.selection import outside, restrict
+from rnn_ref.diagnosis.budget import Budget
 from rnn_ref.judging.properties import Property
 from rnn_ref.judging.search import Judge, fails
 
@@ -43,17 +43,17 @@ class Fields:
 
 
 def fields_that_matter(
-    judge: Judge, declared: Property, structure: str, case: Case, seconds: float = 0.5
+    judge: Judge, declared: Property, structure: str, case: Case, seconds: float = 1.0
 ) -> Fields:
     """Vary each field of a failing case while the time lasts; say which matter."""
-    end = time.monotonic() + seconds
+    budget = Budget(seconds)
     needs: list[str] = []
     free: list[str] = []
     seeds = [case.seed, *range(SEEDS)]
     for name, values in {**OTHERS, "dtype": judge.dtypes}.items():
         fail: dict[Any, bool] = {}
         for other in variations(judge, declared, structure, case, name, values):
-            if time.monotonic() > end:
+            if not budget.left:
                 return Fields(tuple(needs), tuple(free))
             fail[getattr(other, name)] = any(
                 fails(judge, declared, replace(other, seed=seed)) for seed in seeds

@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rnn_ref.cases.case import Case
-from rnn_ref.diagnosis.experiment import TIERS, Diagnosis, Search, diagnose
+from rnn_ref.diagnosis.budget import Budget
+from rnn_ref.diagnosis.causes import size
+from rnn_ref.diagnosis.dropout import about_dropout
+from rnn_ref.diagnosis.experiment import Diagnosis, Search, diagnose
 from rnn_ref.diagnosis.fields import fields_that_matter
-from rnn_ref.diagnosis.reproducer import reproduces
+from rnn_ref.diagnosis.later_calls import about_later_calls
+from rnn_ref.diagnosis.mending import (
+    CELL,
+    LATER,
+    NETWORK,
+    SETTINGS,
+    forms_built,
+    holds_with,
+    mended_cell,
+    mended_network,
+    mended_settings,
+)
+from rnn_ref.diagnosis.reproducer import shown
 from rnn_ref.judging.failures import Failure, Kind
 from rnn_ref.judging.properties import Property
 from rnn_ref.judging.search import Judge
 from rnn_ref.judging.subject import Subject
 
-OTHER_MODULES = ("cell", "packing")
-"""The groups whose properties judge something other than the module."""
+LARGEST = size("")
+"""The size of no case, larger than that of any."""
 
 SECONDS = 2.0
 """How long one diagnosis may take."""
@@ -31,6 +45,10 @@ class Explainer:
 
     seconds: float
     known: dict[Case, Diagnosis | None] = field(default_factory=dict)
+    tried: dict[Case, Diagnosis | None] = field(default_factory=dict)
+    smallest: dict[Any, tuple[int, int]] = field(default_factory=dict)
+    later: dict[Case, Diagnosis | None] = field(default_factory=dict)
+    dropout: list[Diagnosis | None] = field(default_factory=list)
 
     def findings(
         self, judge: Judge, declared: Property, structure: str, failure: Failure
@@ -39,17 +57,69 @@ class Explainer:
         found: dict[str, Any] = {}
         if not failure.case or failure.kind not in (Kind.NUMBERS, Kind.FACT, Kind.EXCEPTION):
             return found
-        start, case = time.monotonic(), Case.parse(failure.case)
-        if judge.case is None and failure.repeatable and self.seconds > 0:
-            found["fields"] = str(fields_that_matter(judge, declared, structure, case))
-        if declared.group not in OTHER_MODULES:
+        budget, case = Budget(self.seconds), Case.parse(failure.case)
+        if declared.group != "packing":  # which judges functions, whose calls have no case
             with judge.around():
                 found["gradients"] = shown(judge.subject, case)
-                known = self.diagnosis(judge, case) if failure.kind == Kind.NUMBERS else None
-            if known:
-                found["diagnosis"] = as_data(known)
-        self.seconds -= time.monotonic() - start
+            found |= self.origin(judge, declared, failure, found["gradients"])
+        if judge.case is None and failure.repeatable and self.is_smallest(found, failure.case):
+            found["fields"] = str(fields_that_matter(judge, declared, structure, case))
+        self.seconds -= budget.used
         return found
+
+    def is_smallest(self, found: dict[str, Any], line: str) -> bool:
+        """Tell whether there is time, and no smaller case of the same origin: one is told of."""
+        diagnosis = found.get("diagnosis")
+        origin = found.get("follows"), *(diagnosis["sentences"] if diagnosis else ())
+        if self.seconds <= 0 or (origin[0] and size(line) >= self.smallest.get(origin, LARGEST)):
+            return False
+        self.smallest[origin] = size(line)
+        return True
+
+    def origin(
+        self, judge: Judge, declared: Property, failure: Failure, plain: list[str] | None
+    ) -> dict[str, Any]:
+        """Give what a failure `follows` from, as data: numbers, or changed settings.
+
+        The NETWORK's numbers have a diagnosis. `plain` says how the plain call of the case is
+        wrong, as `shown` does; where it is right, calls of other sizes may be wrong.
+        """
+        case = Case.parse(failure.case)
+        direct = plain is not None and failure.kind == Kind.NUMBERS and declared.group != "cell"
+        holds = direct or holds_with(mended_network(judge.subject), judge, declared, case)
+        if holds:
+            forms = [case] if direct else [case, *forms_built(judge, declared, case)]
+            with judge.around():
+                diagnoses = (self.diagnosis(judge, form) for form in forms)
+                known = next(filter(None, diagnoses), None)
+            if known:
+                return {"follows": NETWORK, "diagnosis": as_data(known)}
+            if plain is not None:
+                return {"follows": NETWORK}
+            if later := self.of_later_calls(judge, case):
+                return {"follows": LATER, "diagnosis": as_data(later)}
+        if declared.group == "dropout" and (said := self.of_dropout(judge)):
+            return {"diagnosis": as_data(said)}
+        if judge.subject.cell and holds_with(mended_cell(judge.subject), judge, declared, case):
+            return {"follows": CELL}
+        if not holds and holds_with(mended_settings(judge.subject), judge, declared, case):
+            return {"follows": SETTINGS}
+        return {}
+
+    def of_later_calls(self, judge: Judge, case: Case) -> Diagnosis | None:
+        """Diagnose the second call of a case's form, once."""
+        form = replace(case, seed=0, variant="", loss="both", T=1, N=1, I=1, H=1)
+        if form not in self.later and self.seconds > 0:
+            with judge.around():
+                self.later[form] = about_later_calls(judge.subject, form)
+        return self.later.get(form)
+
+    def of_dropout(self, judge: Judge) -> Diagnosis | None:
+        """Diagnose dropout, once."""
+        if not self.dropout:
+            with judge.around():
+                self.dropout.append(about_dropout(judge.subject))
+        return self.dropout[0]
 
     def diagnosis(self, judge: Judge, case: Case) -> Diagnosis | None:
         """Diagnose the plain call of a case; None where that is right, or no time is left.
@@ -61,43 +131,49 @@ class Explainer:
         if form not in self.known:
             if self.seconds <= 0:
                 return None
-            fullest = self.of_fullest(judge, form)
-            seconds = min(SECONDS, self.seconds)
-            if fullest and explains(judge.subject, case, fullest, seconds=seconds):
-                self.known[form] = fullest
-            else:
-                self.known[form] = diagnose(judge.subject, case, seconds=seconds)
+            self.known[form] = self.sought(judge, case, form)
         return self.known[form]
 
-    def of_fullest(self, judge: Judge, form: Case) -> Diagnosis | None:
-        """Diagnose the network of two layers and two directions, where the subject has them."""
-        full = replace(
-            form,
-            L=form.L if "deep" in judge.without else max(form.L, 2),
-            D=form.D if "bidirectional" in judge.without else 2,
-            h_0=form.h_0 or "h_0" not in judge.without,
-            T=1, N=1, I=1, H=1,
-        )  # fmt: skip
-        if full not in self.known:
-            self.known[full] = diagnose(judge.subject, full, seconds=min(SECONDS, self.seconds))
-        return self.known[full]
+    def sought(self, judge: Judge, case: Case, form: Case) -> Diagnosis | None:
+        """Diagnose a form by a full network, by itself, and by what explains other forms."""
+        subject, full, single = judge.subject, fullest(judge, form), replace(form, L=1, D=1)
+        if full != form and (found := left_of(subject, case, self.of_form(subject, full))):
+            return found
+        own = self.of_form(subject, form, case)
+        if own and len(own.sentences) > 1:
+            return left_of(subject, full, own) or own
+        if own is None or own.sentences:
+            return own
+        self.of_form(subject, single)
+        for other in {d.sentences: d for d in self.tried.values() if d and d.sentences}.values():
+            if found := left_of(subject, case, other):
+                return found
+        return own
+
+    def of_form(self, subject: Subject, form: Case, case: Case | None = None) -> Diagnosis | None:
+        """Diagnose a form, once, from a case of it."""
+        if form not in self.tried:
+            self.tried[form] = diagnose(subject, case or form, seconds=SECONDS)
+        return self.tried[form]
 
 
-def explains(subject: Subject, case: Case, diagnosis: Diagnosis, *, seconds: float) -> bool:
-    """Tell whether the one hypothesis of a diagnosis explains another form of case as well."""
-    search = Search(subject, case, diagnosis.of, time.monotonic() + seconds)
-    if len(diagnosis.sentences) != 1 or not search.find_wrong(search.deadline):
-        return False
-    tiers = TIERS[diagnosis.of]
-    return any(search.filtered(tier, search.wrong[0], diagnosis.sentences) for tier in tiers)
+def fullest(judge: Judge, form: Case) -> Case:
+    """Give a form two layers, two directions and an h_0, where the subject has them."""
+    return replace(
+        form,
+        L=form.L if "deep" in judge.without else max(form.L, 2),
+        D=form.D if "bidirectional" in judge.without else 2,
+        h_0=form.h_0 or "h_0" not in judge.without,
+        T=1, N=1, I=1, H=1,
+    )  # fmt: skip
 
 
-def shown(subject: Subject, case: Case) -> bool | None:
-    """Tell whether the plain call of a case is wrong: with gradients alone, without, or never."""
-    for gradients in (False, True):
-        if reproduces(subject, case, gradients=gradients):
-            return gradients
-    return None
+def left_of(subject: Subject, case: Case, of: Diagnosis | None) -> Diagnosis | None:
+    """Say which sentences of a diagnosis explain another form of case as well; None if none."""
+    if of is None or not of.sentences:
+        return None
+    search = Search(subject, case, of.of, Budget(SECONDS))
+    return search.left_of(of) if search.find_wrong() else None
 
 
 def as_data(diagnosis: Diagnosis) -> dict[str, Any]:

@@ -86,7 +86,7 @@ def factors(p: Problem) -> dict[str, float]:
     }
     found = {f"is {word}": c for word, c in FACTORS.items()}
     for words, k in divided.items():
-        if k > 2:
+        if k > 1:
             found[f"is divided by {words}"] = 1 / k
             found[f"is multiplied by {words}"] = float(k)
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -121,6 +122,10 @@ def about_h_n(p: Problem) -> Iterator[Hypothesis]:
         h_0 = p.h_0.astype(np.float64)
         yield of("h_n is h_0", lambda ys, h: replaced(h, h_0, 0.0))
     yield of("the rows of h_n are in the reverse order", lambda ys, h: h[:, ::-1])
+    for axis, what in enumerate(("rows", "units"), start=1):
+        for by in (1, -1):
+            roll = partial(rolled, axis=axis, by=by)
+            yield of(f"the {what} of h_n are moved on by {by}", lambda ys, h, roll=roll: roll(h))  # type: ignore[misc]
     yield of("all rows of h_n are row 0", lambda ys, h: h[:, np.zeros(N, int)])
     yield of(
         "h_n (L*D, N, H) has the memory of (N, L*D, H)",
@@ -146,6 +151,7 @@ def orders_of_h_n(L: int, D: int) -> dict[str, Any]:
         orders["the directions of h_n are swapped"] = rows[:, ::-1]
         orders["the forward h_n is returned for the reverse direction"] = rows[:, :1].repeat(2, 1)
     if L > 1 and D == 2:
+        orders["layers and directions of h_n are in the reverse order"] = rows[::-1, ::-1]
         orders["h_n has directions before layers"] = rows.T
     return orders
 
@@ -167,8 +173,23 @@ def about_output(p: Problem) -> Iterator[Hypothesis]:
 
     yield of("the output is in the reverse order of time", lambda y: y[::-1])
     yield of("the rows of the output are in the reverse order", lambda y: y[:, ::-1])
+    for axis, what in enumerate(("steps", "rows", "units")):
+        for by in (1, -1):
+            yield of(
+                f"the {what} of the output are moved on by {by}", partial(rolled, axis=axis, by=by)
+            )
     if p.L * p.D > 1:
         yield of("all steps of the output are the last", lambda y: y[np.full(T, T - 1)])
+    if p.D == 2:
+        yield of("the directions of the output are swapped", lambda y: halves(y, 1, 0))
+        yield of(
+            "the reverse direction's output is in its reading order at the last layer",
+            lambda y: np.concatenate([y[:, :, : p.H], y[::-1, :, p.H :]], axis=2),
+        )
+        yield of(
+            "the directions' units are interleaved in the last layer's output",
+            lambda y: interleave([halves(y, 0), halves(y, 1)], y, 0),
+        )
     yield of("all steps of the output are the first", lambda y: y[np.zeros(T, int)])
     yield of("the units of the output are in the reverse order", lambda y: y[:, :, ::-1])
     yield of("the output (T, N, D*H) has the memory of (N, T, D*H)", transposed)
@@ -216,6 +237,18 @@ def neighbours(oracle: Oracle) -> dict[str, Bounded]:
     units = np.r_[: oracle.problem.H - 1, oracle.problem.H - 2]
     change = Change(runs=lambda *run_of: run(*run_of)[:, :, units])
     return results_of(Changed(oracle, change))
+
+
+def halves(y: Any, *directions: int) -> Any:
+    """Take the units of some directions, in an order."""
+    H = y.shape[2] // 2
+    return np.concatenate([y[:, :, d * H : (d + 1) * H] for d in directions], axis=2)
+
+
+def rolled(y: Any, axis: int, by: int) -> Any:
+    """Move the indices of an axis on, the last ones to its start."""
+    order = np.roll(np.arange(y.shape[axis]), by)
+    return y[(slice(None),) * axis + (order,)]
 
 
 def transposed(y: Any) -> Any:

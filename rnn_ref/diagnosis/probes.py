@@ -17,6 +17,7 @@ import torch
 from torch.nn.utils.parametrize import register_parametrization
 from torch.nn.utils.rnn import pack_padded_sequence
 
+from rnn_ref.bridge import TORCH_DTYPES
 from rnn_ref.cases.case import Case
 from rnn_ref.diagnosis.causes import CAPABILITY, SETUP
 from rnn_ref.judging.failures import Failure, Kind, Raised, SubjectFault
@@ -83,9 +84,10 @@ def copy_module(subject: Subject, case: Case) -> None:
 
 
 def construct_in_place(subject: Subject, case: Case) -> None:
-    """Give the constructor a dtype and a device."""
+    """Give the constructor a dtype, which the device has, and a device."""
+    dtype = TORCH_DTYPES[case.dtype]
     with subject.calling("constructing the module with dtype and device"):
-        subject.factory(case.I, case.H, dtype=torch.float64, device=subject.device)
+        subject.factory(case.I, case.H, dtype=dtype, device=subject.device)
 
 
 def construct_on_meta(subject: Subject, case: Case) -> None:

@@ -1,9 +1,9 @@
 """Write a failure down as a Python program that needs torch and the subject only.
 
-The program gives a module the weights and inputs of one case, as exact hexadecimal floats,
-calls it once, and compares what it returns with the values and bounds that the oracle
-computed, end to end, when the program was written. So it can be pasted into an issue of a
-project that does not have this package.
+The program gives a module the weights and inputs of one case, as decimal numbers that are
+exact when rounded to the dtype, calls it once, and compares what is wrong of what it returns
+with the values and bounds that the oracle computed, end to end, when the program was written.
+So it can be pasted into an issue of a project that does not have this package.
 """
 
 from __future__ import annotations
@@ -12,25 +12,31 @@ import keyword
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from rnn_ref.arithmetic.bounded import Bounded
-from rnn_ref.arithmetic.dtypes import Floats, Rounding
+from rnn_ref.arithmetic.dtypes import Floats, Rounding, rounded
 from rnn_ref.cases.case import Case
 from rnn_ref.cases.problem import Problem
 from rnn_ref.judging.comparison import compare_gradients, compare_results
 from rnn_ref.judging.failures import SubjectFault
 from rnn_ref.judging.oracle import Oracle
-from rnn_ref.judging.subject import DEFAULTS, Subject, options_of, read_gradients
+from rnn_ref.judging.subject import DEFAULTS, Subject, options_of
 
 WIDTH = 100
 """The most characters that a line of a program has."""
 
 MOST = 60
 """The most lines of a program for a small case: it is made dense if that leads to them."""
+
+FEW = 4
+"""The most gradients that a program judges: the first that are wrong."""
+
+DIGITS = 4
+"""The digits to which bounds are rounded, upwards."""
 
 INDENT = 4 * " "
 BLANK = ""
@@ -41,24 +47,20 @@ if sys.argv[1:]:  # another subject to compare with, such as torch.nn:RNN
     Subject = getattr(importlib.import_module(module), name)
 """
 
-TENSOR = "def tensor(text, *shape):"
-RETURNS = "return torch.tensor([*map(float.fromhex, text.split())], {options}).reshape(shape)"
+TENSOR = "def tensor(numbers):\n    return torch.tensor(numbers, {options})"
 
 JUDGE = """
 def judge(what, tensors, expected):  # expected: [value, bound] for each element
-    off = []
     for name, pairs in expected.items():
         got, (value, bound) = tensors[name], torch.tensor(pairs, dtype=torch.float64).unbind(-1)
         forms = (got.shape, got.dtype, got.device), (value.shape, input.dtype, input.device)
         if forms[0] != forms[1]:
             raise SystemExit(f"{what} {name}: got {forms[0]}, expected {forms[1]}")
         x = got.detach().cpu().double()
-        right = (x == value) | ((x - value).abs() <= bound) | bound.isinf()
-        for at in (~right).nonzero().tolist():
-            numbers = [each[tuple(at)].item() for each in (x, value, bound)]
-            off.append("{} {}{}: got {}, expected {}, bound {}".format(what, name, at, *numbers))
-    if off:
-        raise SystemExit("\\n".join([*off[:5], f"over their bounds: {len(off)} elements"]))
+        wrong = ~((x == value) | ((x - value).abs() <= bound) | bound.isinf())
+        for at in map(tuple, wrong.nonzero().tolist()):
+            numbers = "got {}, expected {}, bound {}".format(x[at], value[at], bound[at])
+            raise SystemExit(f"{what} {name}{list(at)}: {numbers}; {wrong.sum()} are wrong")
 """
 
 REQUIRE_TUPLE = 'assert isinstance(returned, tuple), "the call: expected a tuple (output, h_n)"'
@@ -107,15 +109,17 @@ def reproducer(
     *,
     sentence: str = "",
     replay: str = "",
-    gradients: bool = False,
+    gradients: Sequence[str] = (),
     device: str = "cpu",
 ) -> str:
-    """Write the program that calls a subject on a case and compares the results, and gradients.
+    """Write the program that calls a subject on a case and compares the results.
 
-    It exits with status 0 if all numbers are within their bounds; with 1 if not, if a result
-    has another form, or if the subject raises. An argument `module:attribute` names another
-    subject to run. `sentence` says what is wrong, and `replay` is the command that judges the
-    case; `rounding` is the model that the bounds follow (default: the dtype's own).
+    With the names of some `gradients`, it goes backward, and compares the first few of those
+    in place of the results. It exits with status 0 if all numbers are within their bounds; with
+    1 if not, if a result has another form, or if the subject raises. An argument
+    `module:attribute` names another subject to run. `sentence` says what is wrong, and `replay`
+    is the command that judges the case; `rounding` is the model that the bounds follow
+    (default: the dtype's own).
 
     Raises ValueError unless the subject's name is `module:attribute`, of Python's identifiers.
     """
@@ -132,9 +136,8 @@ def reproducer(
         JUDGE.strip(),
         BLANK,
         *network(problem, device),
-        *leaves(problem, gradients=gradients),
-        *results(problem, oracle, gradients=gradients),
-        *(backward(problem, oracle) if gradients else ()),
+        *leaves(problem, gradients=bool(gradients)),
+        *(backward(problem, oracle, gradients) if gradients else results(problem, oracle)),
         'print("within the bounds")',
     ]
     spacious, dense = (written(parts, dense=dense) for dense in (False, True))
@@ -158,28 +161,28 @@ def file_name(number: int, property: str) -> str:
     return f"{number:02}_{property.removeprefix('test_')}.py"
 
 
-def reproduces(subject: Subject, case: Case, *, gradients: bool) -> bool:
-    """Tell whether the case's program would fail: run the same comparison in this process.
+def shown(subject: Subject, case: Case) -> list[str] | None:
+    """Name the gradients that the case's program would show to be wrong, by running it here.
 
-    A fault that only shows in a second call, in a packed one, in a relation of two calls or
-    by the narrower bounds of single steps has no such program.
+    Return an empty list where the results are wrong without gradients; None where all is
+    right. A fault that only shows in a second call, in a packed one, in a relation of two
+    calls or by the narrower bounds of single steps has no such program.
     """
     problem = subject.problem(case)
     oracle = Oracle(problem)
     try:
-        module = subject.build(problem)
-        leaves = subject.leaves(problem, gradients=gradients)
-        with torch.set_grad_enabled(gradients):
-            output, h_n = subject.forward(problem, module, leaves)
-        got = subject.arrays(problem, output, h_n)
-        comparisons = compare_results(problem, *got, oracle.results)
-        if gradients:
-            subject.backward(problem, output, h_n)
-            by_name = read_gradients(subject, problem, module, leaves)
-            comparisons += compare_gradients(problem, by_name, oracle.gradients_end_to_end)
+        run = subject.run(problem)
+        if any(each.over for each in compare_results(problem, *run.results, oracle.results)):
+            return []
     except SubjectFault:
-        return True
-    return any(comparison.over for comparison in comparisons)
+        return []
+    try:
+        run = subject.run(problem, gradients=True)
+    except SubjectFault:
+        return ["input"]
+    expected = oracle.gradients_end_to_end
+    compared = compare_gradients(problem, run.gradients, expected)
+    return [name for name, each in zip(expected, compared, strict=True) if each.over] or None
 
 
 # The parts of a program.
@@ -189,8 +192,7 @@ def header(case: Case, sentence: str, replay: str) -> Iterable[str]:
     """Say in comments what is wrong, for which case, and how the program came about."""
     said = [
         *sentence.splitlines(),
-        f"case: {case}",
-        f"replay: {replay}" if replay else "",
+        f"replay: {replay}" if replay else f"case: {case}",
         f"made with torch {torch.__version__}",
     ]
     for line in filter(None, said):
@@ -221,9 +223,8 @@ def is_identifier(word: str) -> bool:
 
 
 def helper(problem: Problem, device: str) -> list[str]:
-    """Define the function that makes a tensor of hexadecimal numbers."""
-    returns = RETURNS.format(options=tensor_options(problem, device))
-    return [TENSOR, *filled([returns.split()])]
+    """Define the function that makes a tensor of numbers."""
+    return [TENSOR.format(options=tensor_options(problem, device))]
 
 
 def tensor_options(problem: Problem, device: str) -> str:
@@ -233,17 +234,27 @@ def tensor_options(problem: Problem, device: str) -> str:
 
 
 def network(problem: Problem, device: str) -> list[Part]:
-    """Build the module, and load its weights."""
+    """Build the module, and load its weights, those of many layers in the order of torch's."""
     arguments = [f"{problem.input.shape[2]},", f"{problem.H},"]
     arguments += [
         f"{name}={quoted(value)},"
         for name, value in options_of(problem).items()
         if value != DEFAULTS[name]
     ]
-    weights = [entry(name, tensor(array)) for name, array in problem.parameters.items()]
+    made = Statement("rnn = Subject(", [arguments], f").to({tensor_options(problem, device)})")
+    weights = {name: numbers(array, problem) for name, array in problem.parameters.items()}
+    if problem.L * problem.D <= 2:
+        entries = [entry(name, words) for name, words in weights.items()]
+        return [
+            made,
+            Statement("weights = {", entries, "}"),
+            "rnn.load_state_dict({name: tensor(array) for name, array in weights.items()})",
+        ]
     return [
-        Statement("rnn = Subject(", [arguments], f").to({tensor_options(problem, device)})"),
-        Statement("rnn.load_state_dict({", weights, "})"),
+        made,
+        Statement("names = torch.nn.RNN(", [arguments], ").state_dict()"),
+        Statement("weights = [", [close(words, ",") for words in weights.values()], "]"),
+        "rnn.load_state_dict(dict(zip(names, map(tensor, weights))))",
     ]
 
 
@@ -254,39 +265,46 @@ def quoted(value: object) -> str:
 
 def leaves(problem: Problem, *, gradients: bool) -> list[Part]:
     """Make the arguments of the call, in the problem's layout."""
-    ends = ".requires_grad_()" if gradients else ""
+    ends = ").requires_grad_()" if gradients else ")"
     return [
-        Statement(f"{name} = ", [tensor(in_layout(problem, name, array))], ends)
+        Statement(f"{name} = tensor(", [numbers(in_layout(problem, name, array), problem)], ends)
         for name, array in problem.arguments.items()
     ]
 
 
-def results(problem: Problem, oracle: Oracle, *, gradients: bool) -> list[Part]:
+def results(problem: Problem, oracle: Oracle) -> list[Part]:
     """Call the module, and judge output and h_n."""
-    call = f"output, h_n = returned = rnn({', '.join(problem.arguments)})"
     named = dict(zip(("output", "h_n"), oracle.results, strict=True))
     return [
-        call if gradients else f"with torch.no_grad():\n{INDENT}{call}",
+        f"with torch.no_grad():\n{INDENT}{call(problem)}",
         REQUIRE_TUPLE,
         *judge("result", '{"output": output, "h_n": h_n}', problem, named),
     ]
 
 
-def backward(problem: Problem, oracle: Oracle) -> list[Part]:
-    """Go backward from the results, which are right, and judge every gradient."""
+def call(problem: Problem) -> str:
+    """Call the module."""
+    return f"output, h_n = returned = rnn({', '.join(problem.arguments)})"
+
+
+def backward(problem: Problem, oracle: Oracle, wrong: Sequence[str]) -> list[Part]:
+    """Call the module, go backward from the results, and judge those gradients that are wrong."""
     upstream = [problem.grad_output, problem.grad_h_n]
     vectors = [
-        (name, close(tensor(in_layout(problem, name, array)), ","))
+        (name, called("tensor", numbers(in_layout(problem, name, array), problem)))
         for name, array in zip(("output", "h_n"), upstream, strict=True)
         if array is not None
     ]
     of = ", ".join(name for name, _ in vectors)
     named = [f"{name}={name}" for name in problem.arguments]
+    right = {name: oracle.gradients_end_to_end[name] for name in wrong[:FEW]}
     return [
+        call(problem),
+        REQUIRE_TUPLE,
         Statement(f"torch.autograd.backward([{of}], [", [words for _, words in vectors], "])"),
         f"leaves = dict(rnn.named_parameters(), {', '.join(named)})",
         "grads = {n: torch.zeros_like(t) if t.grad is None else t.grad for n, t in leaves.items()}",
-        *judge("gradient of", "grads", problem, oracle.gradients_end_to_end),
+        *judge("gradient of", "grads", problem, right),
     ]
 
 
@@ -317,29 +335,47 @@ def in_layout(problem: Problem, name: str, array: Floats) -> Floats:
 # Literals, each as words between which a line may end.
 
 
-def tensor(array: Floats) -> Entry:
-    """Write an array as `tensor("0x1.8p+0", 1, 1)`."""
-    words = [hexadecimal(x) for x in array.ravel().tolist()]
-    quotes = '"' if len(words) == 1 else '"""'  # a text of several lines needs three
-    words[0] = f"tensor({quotes}{words[0]}"
-    sizes = ", ".join(map(str, array.shape)) + ")"
-    return [*close(words, f"{quotes},"), *sizes.split()]
+def numbers(array: Floats, p: Problem) -> Entry:
+    """Write an array as nested lists of numbers that are its own when rounded to the dtype."""
+    return nested(array, lambda x: decimal(float(x), p.dtype))
 
 
-def hexadecimal(x: float) -> str:
-    """Write a number, to the bit, as float.fromhex reads it, without zeros at its end.
+def nested(array: Any, write: Callable[[Any], str]) -> list[str]:
+    """Write nested lists, as words; `write` writes an element."""
+    if np.ndim(array) == 0:
+        return [write(array)]
+    words = [word for each in array for word in close(nested(each, write), ",")]
+    words[0] = "[" + words[0]
+    words[-1] = words[-1].removesuffix(",") + "]"
+    return words
 
-    A number of a narrower dtype has many of those: 0x1.8000000000000p+0 is 0x1.8p+0.
-    """
-    mantissa, p, exponent = x.hex().partition("p")
-    return mantissa.rstrip("0").rstrip(".") + p + exponent if x and p else f"{x:.0f}"
+
+def decimal(x: float, dtype: str) -> str:
+    """Write a number in as few digits as tell it from all others of its dtype."""
+    if x == 0 and np.signbit(x):
+        return "-0.0"
+    texts = (f"{x:.{digits}g}" for digits in range(1, 18))
+    return next(text for text in texts if as_dtype(float(text), dtype) == as_dtype(x, dtype))
+
+
+def as_dtype(x: float, dtype: str) -> float:
+    """Round a number to a dtype."""
+    return float(rounded(np.array([x]), dtype)[0])
+
+
+def upwards(bound: float) -> str:
+    """Write a bound in a few digits, rounded up."""
+    text = f"{bound:.{DIGITS}g}"
+    return text if float(text) >= bound else f"{bound * (1 + 10.0**-DIGITS):.{DIGITS}g}"
 
 
 def pairs(problem: Problem, name: str, bounded: Bounded) -> Entry:
     """Write the elements in the caller's layout: lists, the innermost of a value and its bound."""
-    parts = [in_layout(problem, name, part) for part in value_and_bound(bounded)]
-    laid_out = np.stack(parts, axis=-1)
-    return str(laid_out.tolist()).replace("], [", "],\n[").splitlines()
+    value, bound = (in_layout(problem, name, part) for part in value_and_bound(bounded))
+    texts = np.empty(value.shape, object)
+    for at in np.ndindex(value.shape):
+        texts[at] = f"[{float(value[at])!r}, {upwards(float(bound[at]))}]"
+    return nested(texts, str)
 
 
 def value_and_bound(bounded: Bounded) -> tuple[Floats, Floats]:
@@ -351,6 +387,11 @@ def value_and_bound(bounded: Bounded) -> tuple[Floats, Floats]:
 def entry(name: str, words: Entry) -> Entry:
     """Write an entry of a dictionary."""
     return [f'"{name}":', *close(words, ",")]
+
+
+def called(function: str, words: Entry) -> Entry:
+    """Write a call of a function, as an entry."""
+    return close([f"{function}({words[0]}", *words[1:]], "),")
 
 
 def close(words: Entry, ends: str) -> Entry:

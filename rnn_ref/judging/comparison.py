@@ -47,6 +47,7 @@ class Comparison:
     `ratio` is the largest of the elements that are not open; `worst` is that element
     if it is over its bound, else None. `note` says what was tried. `first` is the first wrong
     element in the order of computation, and `pattern` what the wrong ones have in common.
+    `absolute` and `relative` are the largest errors of the wrong ones.
     """
 
     name: str
@@ -58,6 +59,8 @@ class Comparison:
     note: str = ""
     first: Element | None = None
     pattern: Pattern | None = None
+    absolute: float = 0.0
+    relative: float = 0.0
 
 
 def compare(
@@ -89,10 +92,19 @@ def compare(
         g, v, e, b, r = (float(a[index]) for a in (got, value, error, bound, ratio))
         return Element(tuple(axes), index, g, v, e, b, r, expected.rounding.digits)
 
+    with np.errstate(all="ignore"):
+        relative = np.where(equal, 0.0, error / np.abs(value))
     found = pattern(axes, over, ratio)
-    first = element(found.first)
     return Comparison(
-        name, got.size, *counts, float(ratio[at]), element(at), first=first, pattern=found
+        name,
+        got.size,
+        *counts,
+        float(ratio[at]),
+        element(at),
+        first=element(found.first),
+        pattern=found,
+        absolute=float(error[over].max()),
+        relative=float(relative[over].max()),
     )
 
 

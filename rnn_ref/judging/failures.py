@@ -36,6 +36,17 @@ class Kind(StrEnum):
     OURS = "an error in rnn_ref itself"
 
 
+class Wiring(StrEnum):
+    """What must go well before any number can be judged; the words are those of a message."""
+
+    CONSTRUCTION = "constructing the module"
+    PARAMETERS = "setting the parameters"
+    CALL = "the call"
+    RESULT = "the result of the call"
+    OUTPUT = "shape of output"
+    H_N = "shape of h_n"
+
+
 @dataclass(frozen=True)
 class Fact:
     """A fact that must be so of a subject: what it is about, what was got, what was expected."""

@@ -31,6 +31,12 @@ from rnn_ref.judging.shares import examples_of, far_of
 from rnn_ref.judging.subject import Subject
 from rnn_ref.strategies import cases
 
+NOT_GIVEN = {
+    "cell": "no --cell given",
+    "packing": f"torch's own functions, which are judged with {DEFAULT_SUBJECT}",
+}
+"""Why a capability that is given beside the module is not judged."""
+
 
 class Violation(Exception):
     """Ends the judgement of a case for which a property does not hold."""
@@ -126,6 +132,8 @@ class Judge:
         if not domain["dtypes"]:
             return f"not defined for {', '.join(self.dtypes)}"
         lacking = sorted(self.without.intersection(declared.needs))
+        if not_given := self.subject.lacks.intersection(lacking):
+            return ", ".join(NOT_GIVEN[name] for name in sorted(not_given))
         if lacking or not all(domain.values()):
             names = lacking or sorted(self.without)
             how = "lacks" if self.lacking.intersection(names) else "--without"

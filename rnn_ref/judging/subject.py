@@ -15,7 +15,7 @@ from rnn_ref.arithmetic.dtypes import ROUNDING, Floats, Rounding
 from rnn_ref.bridge import TORCH_DTYPES, set_parameters, to_array, to_tensor
 from rnn_ref.cases.case import Case
 from rnn_ref.cases.problem import Problem
-from rnn_ref.judging.failures import Fact, SubjectFault, raised, require
+from rnn_ref.judging.failures import Fact, SubjectFault, Wiring, raised, require
 
 
 class Watch(Protocol):
@@ -130,7 +130,7 @@ class Subject:
         """
         I, H, options = problem.input.shape[2], problem.H, options_of(problem)
         options["dropout"] = dropout
-        with self.calling("constructing the module"):
+        with self.calling(Wiring.CONSTRUCTION):
             if positional:
                 module = self.factory(I, H, *options.values())
             else:
@@ -139,7 +139,7 @@ class Subject:
                 }
                 module = self.factory(I, H, **differing)
             module = module.to(device=self.device, dtype=TORCH_DTYPES[problem.dtype])
-        with self.calling("setting the parameters"):
+        with self.calling(Wiring.PARAMETERS):
             set_parameters(module, problem.parameters)
         return module
 
@@ -163,7 +163,7 @@ class Subject:
         self, problem: Problem, module: torch.nn.Module, leaves: dict[str, torch.Tensor]
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Call the module with an input and, if there is one, an h_0; check the results' form."""
-        with self.calling("the call"):
+        with self.calling(Wiring.CALL):
             returned = module(*leaves.values())
         return require_results(self, problem, returned)
 
@@ -253,17 +253,16 @@ def require_results(
     """Raise SubjectFault unless a result is two tensors of the documented form."""
     if not (isinstance(returned, tuple) and len(returned) == 2):
         expected = "a tuple (output, h_n)"
-        raise SubjectFault(Fact("the result of the call", described(returned), expected))
+        raise SubjectFault(Fact(Wiring.RESULT, described(returned), expected))
     layout = problem.layout
-    shapes = {
-        "output": layout.from_steps(np.empty(problem.output_shape)).shape,
-        "h_n": layout.from_rows(np.empty(problem.h_n_shape)).shape,
-    }
+    output = layout.from_steps(np.empty(problem.output_shape)).shape
+    h_n = layout.from_rows(np.empty(problem.h_n_shape)).shape
+    shapes = {"output": (Wiring.OUTPUT, output), "h_n": (Wiring.H_N, h_n)}
     with subject.calling("reading the form of output and h_n"):
-        for (name, shape), tensor in zip(shapes.items(), returned, strict=True):
+        for (name, (what, shape)), tensor in zip(shapes.items(), returned, strict=True):
             if not isinstance(tensor, torch.Tensor):
                 raise SubjectFault(Fact(name, described(tensor), "a tensor"))
-            require(f"shape of {name}", tuple(tensor.shape), shape)
+            require(what, tuple(tensor.shape), shape)
             require(f"dtype of {name}", tensor.dtype, TORCH_DTYPES[problem.dtype])
             require(f"device of {name}", tensor.device.type, torch.device(subject.device).type)
     return returned

@@ -163,6 +163,13 @@ def generator_states() -> dict[str, Any]:
     return {f"the state of {owner} random numbers": read() for owner, read in GENERATORS.items()}
 
 
+def restore(before: dict[str, Any]) -> None:
+    """Put settings back as they were."""
+    for name, now in settings().items():
+        if now != before[name]:
+            SETTINGS[name].write(before[name])
+
+
 @contextlib.contextmanager
 def restoring_settings() -> Iterator[None]:
     """Put the settings back in the end, so that no example is judged under another's."""
@@ -170,9 +177,7 @@ def restoring_settings() -> Iterator[None]:
     try:
         yield
     finally:
-        for name, now in settings().items():
-            if now != before[name]:
-                SETTINGS[name].write(before[name])
+        restore(before)
 
 
 @contextlib.contextmanager

@@ -143,7 +143,6 @@ def closing_line(
         about = dict.fromkeys(name for cause in found for name in cause.about)
         verdict = f"does not conform: {plural(len(found), 'cause', 'causes')} in {', '.join(about)}"
         verdict = ("numbers hold; " if numbers_hold(judged) else "") + verdict
-    worst = max((row.worst for row in judged), default=0.0)
     known = sum(row.verdict == "known" for row in rows)
     counts = [
         plural(len(judged), "property", "properties"),
@@ -151,11 +150,21 @@ def closing_line(
         f"{len(rows) - len(judged)} not judged" if len(rows) > len(judged) else "",
         plural(known, "known deviation", "known deviations") if known else "",
         plural(sum(row.examples for row in judged), "example", "examples"),
-        f"worst error {ratio(worst)} of its bound",
+        worst_error(judged),
         f"{seconds:.0f} s",
     ]
     on = f"{subject}torch {torch}, {run.device}, {' '.join(run.dtypes)}"
     return f"{on}: {verdict}. {', '.join(filter(None, counts))}"
+
+
+def worst_error(rows: Sequence[Row]) -> str:
+    """Say the worst error in units of its bound, and where one has no such measure."""
+    finite = [row.worst for row in rows if math.isfinite(row.worst)]
+    text = f"worst error {ratio(max(finite, default=0.0))} of its bound"
+    if others := len(rows) - len(finite):
+        count = plural(others, "property", "properties")
+        text += f" (in {count} NaN, or unequal where numbers must be equal)"
+    return text
 
 
 def numbers_hold(rows: Sequence[Row]) -> bool:

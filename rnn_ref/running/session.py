@@ -231,8 +231,8 @@ def probe(session: Session) -> None:
 
     A run of one case, or of chosen groups, asks nothing: it judges what it is told to.
     """
-    from rnn_ref.diagnosis.findings import shown
     from rnn_ref.diagnosis.probes import lacking
+    from rnn_ref.diagnosis.reproducer import shown
 
     if session.case is not None or session.options.groups:
         return

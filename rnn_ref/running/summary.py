@@ -10,21 +10,33 @@ from rnn_ref.running.rows import Row, plural, ratio
 
 MARGIN = "   "
 
+MOST = 8
+"""The most lines of a cause; evidence that is left out, the last first, stands in -v and JSON."""
+
+LONGEST = 5
+"""The most lines of its sentence."""
+
+UNTOLD = "(-v tells the rest)"
+
 COLUMNS = "{:<14}{:>11}{:>11}{:>13}{:>14}  {}"
 
 
 def cause_lines(number: int, cause: Cause, width: int, *, verbose: bool = False) -> list[str]:
     """Write a cause as an entry of at most eight lines, its sentence wrapped, if it is long."""
     sentence = f"{number}. {cause.sentence}{shown_in(cause)}"
-    lines = textwrap.wrap(sentence, max(width, 72), subsequent_indent=MARGIN, max_lines=3)
-    lines += [MARGIN + line for line in cause.evidence]
+    lines = textwrap.wrap(sentence, max(width, 72), subsequent_indent=MARGIN)
+    if len(lines) > LONGEST and not verbose:
+        lines[LONGEST - 1 :] = [MARGIN + UNTOLD]
     if cause.capabilities:
         options = " ".join(declared_by(name) for name in cause.capabilities)
         names = ", ".join(cause.capabilities)
         lines.append(f"{MARGIN}lacking: {names}; mend it, or declare it with {options}")
-    lines += [MARGIN + name for name in cause.properties] if verbose else []
     told = cause.replay or (f"case: {cause.case}" if cause.case else "")  # a replay has the case
-    return [*lines, MARGIN + told] if told else lines
+    last = [MARGIN + told] if told else []
+    evidence = [MARGIN + line for line in cause.evidence]
+    if verbose:
+        return [*lines, *evidence, *(MARGIN + name for name in cause.properties), *last]
+    return [*lines, *evidence[: MOST - len(lines) - len(last)], *last]
 
 
 def shown_in(cause: Cause) -> str:
@@ -48,8 +60,17 @@ def group_lines(rows: Sequence[Row]) -> list[str]:
     if failing:
         holding = [g for g, own in by_group.items() if any(row.verdict == "holds" for row in own)]
         lines += named("holding", [g for g in holding if g not in failing])
-        lines += named("not judged", [g for g in by_group if g not in (*failing, *holding)])
+        others = {g: own for g, own in by_group.items() if g not in (*failing, *holding)}
+        for why in dict.fromkeys(map(reason, others.values())):
+            groups = [g for g, own in others.items() if reason(own) == why]
+            lines += named("not judged" + why, groups)
     return lines
+
+
+def reason(own: Sequence[Row]) -> str:
+    """Say why a group is not judged, where all its properties have one reason."""
+    reasons = {row.message for row in own}
+    return f" ({reasons.pop()})" if len(reasons) == 1 and all(reasons) else ""
 
 
 def named(how: str, groups: Sequence[str]) -> list[str]:

@@ -7,6 +7,8 @@ fault of the same class, where one is known.
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -79,20 +81,27 @@ def edited(name: str, old: str, new: str, source: ModuleType) -> Subject:
     text = path.read_text(encoding="utf-8")
     if text.count(old) != 1:
         raise ValueError(f"{name}: expected {old!r} once in {path.name}, got {text.count(old)}")
-    module = ModuleType(name)
+    module = importable(name)
     exec(compile(text.replace(old, new), f"edited {path.name}", "exec"), module.__dict__)
     if source is plain_packing:
         return plain(packing=module)
     return plain(module.PlainRNN, module.PlainCell)
 
 
+def importable(name: str) -> ModuleType:
+    """Make a module that Python can import by its name, so that its classes can be pickled."""
+    module = ModuleType(re.sub(r"\W", "_", name))
+    sys.modules[module.__name__] = module
+    return module
+
+
 def with_faulty(faulty: type) -> Subject:
     """Make a subject of plain parts and a faulty one."""
     if issubclass(faulty, Direction):
-        name = f"{faulty.__name__}RNN"
-        made = type(name, (PlainRNN,), {"direction": faulty, "__module__": __name__})
-        globals()[name] = made  # so that it can be pickled
-        return plain(made)
+        module = importable(f"with {faulty.__name__}")
+        options = {"direction": faulty, "__module__": module.__name__}
+        module.PlainRNN = type("PlainRNN", (PlainRNN,), options)  # type: ignore[attr-defined]
+        return plain(module.PlainRNN)
     if issubclass(faulty, nn.RNNCell):
         return plain(cell=faulty)
     return plain(faulty)

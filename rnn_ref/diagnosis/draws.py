@@ -1,0 +1,104 @@
+"""Which cases a diagnosis draws: of the failing form, in sizes that tell hypotheses apart."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import NamedTuple
+
+from rnn_ref.cases.case import Case
+from rnn_ref.cases.problem import Problem
+
+
+class Sizes(NamedTuple):
+    """The sizes of a case that a diagnosis draws."""
+
+    T: int
+    N: int
+    I: int
+    H: int
+
+
+FIRST = (Sizes(5, 3, 4, 6), Sizes(20, 5, 3, 9), Sizes(37, 6, 34, 9))
+"""Sizes to find a wrong case with."""
+
+MORE = (Sizes(7, 2, 5, 3), Sizes(4, 4, 4, 4), Sizes(20, 5, 3, 9), Sizes(70, 3, 2, 5))
+"""Sizes to tell hypotheses apart that all explain the first wrong case."""
+
+LONG = 20
+"""From how many steps on weights are drawn that keep bounds small."""
+
+ONE_STEP = Sizes(1, 4, 5, 7)
+"""Sizes where a loss of precision has no past to hide in."""
+
+
+class Draw(NamedTuple):
+    """A case that a diagnosis draws; `small` multiplies all but its weights by a small number."""
+
+    case: Case
+    small: bool = False
+
+
+def is_quick(case: Case) -> bool:
+    """Tell whether a case can be run with bounds in a fraction of a second."""
+    c = case
+    steps = c.T * c.L * c.D
+    return steps <= 2000 and steps * c.N * c.H * (max(c.I, c.D * c.H) + c.H) <= 2e8
+
+
+def shrunk(p: Problem) -> Problem:
+    """Multiply the input, h_0 and the biases of a problem by about the root of its roundoff."""
+    c = 2.0 ** round(math.log2(p.rounding.u) / 2)
+    parameters = {
+        name: a if name.startswith("weight") else a * a.dtype.type(c)
+        for name, a in p.parameters.items()
+    }
+    h_0 = None if p.h_0 is None else p.h_0 * p.h_0.dtype.type(c)
+    return replace(p, parameters=parameters, input=p.input * p.input.dtype.type(c), h_0=h_0)
+
+
+def first_cases(case: Case) -> Iterator[Draw]:
+    """Draw cases of a case's form: rich ones, larger ones like it, its own sizes, itself."""
+    own = Sizes(case.T, case.N, case.I, case.H)
+    for sizes in FIRST:
+        yield sized(case, sizes, 1, plain=True)
+    yield small(case, 1)
+    for plain in (True, False):
+        yield sized(case, Sizes(*map(max, own, FIRST[0])), 2, plain=plain)
+    for seed in range(3, 6):
+        yield sized(case, own, seed, plain=False)
+    yield Draw(replace(case, variant=""))
+
+
+def more_cases(case: Case, widens: bool) -> Iterator[Draw]:
+    """Draw further cases: other sizes and seeds, both in plain regimes and in the case's."""
+    own = Sizes(case.T, case.N, case.I, case.H)
+    if widens:
+        yield sized(case, ONE_STEP, 9, plain=True)
+        yield from (small(case, seed) for seed in (2, 3, 4))
+    for seed, sizes in enumerate(MORE, start=10):
+        yield sized(case, sizes, seed, plain=True)
+    for seed in range(20, 22):
+        yield sized(case, Sizes(37, 6, 34, 9), seed, plain=True)
+        yield sized(case, Sizes(*map(max, own, MORE[0])), seed, plain=True)
+        yield sized(case, Sizes(*map(max, own, FIRST[0])), seed, plain=False)
+    for seed in range(30, 34):
+        yield sized(case, own, seed, plain=False)
+
+
+def sized(case: Case, sizes: Sizes, seed: int, *, plain: bool) -> Draw:
+    """Give a case other sizes and another seed; if plain, bounds that stay small too."""
+    T, N, I, H = sizes
+    N = 1 if case.unbatched else N
+    drawn = replace(case, T=T, N=N, I=I, H=H, L=min(case.L, 3), variant="", seed=seed)
+    if not plain:
+        return Draw(drawn)
+    weights = "torch" if T < LONG else "contracting"  # bounds on torch's own grow with time
+    return Draw(replace(drawn, weights=weights, input="normal", loss="both"))
+
+
+def small(case: Case, seed: int) -> Draw:
+    """Draw a case of small sums, which tanh hardly changes."""
+    drawn = sized(case, FIRST[0], seed, plain=True).case
+    return Draw(replace(drawn, weights="contracting"), small=True)

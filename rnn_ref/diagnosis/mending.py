@@ -1,0 +1,136 @@
+"""Tell what follows from wrong numbers: a property that holds as soon as these are put right.
+
+A mended subject does all that the subject does, but its calls return what torch.nn.RNN
+returns for the same weights and arguments. This decides which entry a failure stands in;
+no verdict depends on it.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import torch
+
+from rnn_ref.cases.case import Case
+from rnn_ref.cases.problem import Problem
+from rnn_ref.judging.properties import Property
+from rnn_ref.judging.search import Judge, fails
+from rnn_ref.judging.subject import Subject
+from rnn_ref.process.settings import restore, restoring_settings, settings
+
+NETWORK, LATER, CELL, SETTINGS = "network", "a later call", "cell", "settings"
+"""What is to blame: what may be mended, or later calls of the network alone."""
+
+
+def holds_with(subject: Subject, judge: Judge, declared: Property, case: Case) -> bool:
+    """Tell whether a property holds for a case if it is judged with another subject."""
+    return not fails(replace(judge, subject=subject), declared, case)
+
+
+@dataclass(frozen=True)
+class Recording(Subject):
+    """A subject that notes the problems for which modules are built."""
+
+    built: list[Problem] = field(default_factory=list)
+
+    def build(self, problem: Problem, **options: Any) -> torch.nn.Module:
+        """Make a module, and note its problem."""
+        self.built.append(problem)
+        return super().build(problem, **options)
+
+
+def forms_built(judge: Judge, declared: Property, case: Case) -> list[Case]:
+    """List the forms of the networks that a property builds for a case, as cases."""
+    recording = Recording(**vars(judge.subject))
+    fails(replace(judge, subject=recording), declared, case)
+    forms = [
+        replace(
+            case,
+            nonlinearity=p.nonlinearity, L=p.L, D=p.D, bias=p.bias, dtype=p.dtype,
+            h_0=p.h_0 is not None, variant="",
+        )
+        for p in recording.built
+    ]  # fmt: skip
+    return list(dict.fromkeys(forms))
+
+
+def mended_network(subject: Subject) -> Subject:
+    """Make a subject whose network returns the right results; all else is as it was."""
+    return replace(subject, factory=partial(made, subject.factory, torch.nn.RNN))
+
+
+def mended_cell(subject: Subject) -> Subject:
+    """Make a subject whose cell returns the right results; all else is as it was."""
+    cell: Any = subject.cell
+    return replace(subject, cell=partial(made, cell, torch.nn.RNNCell))
+
+
+def mended_settings(subject: Subject) -> Subject:
+    """Make a subject whose network leaves the settings of the process as they were, and is right.
+
+    Calls change settings midway; what then goes wrong in the same call is put right as well.
+    """
+    return mended_network(replace(subject, factory=partial(restoring, subject.factory)))
+
+
+def restoring(factory: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    """Make a module, and calls of it, that put the settings back."""
+    with restoring_settings():
+        module = factory(*arguments, **options)
+    if isinstance(module, torch.nn.Module):
+        module.register_forward_pre_hook(note_settings)
+        module.register_forward_hook(put_settings_back)
+    return module
+
+
+def note_settings(module: Any, _: Any) -> None:
+    """Keep the settings before a call."""
+    module.__dict__["settings_before"] = settings()
+
+
+def put_settings_back(module: Any, *_: Any) -> None:
+    """Put the settings back after a call."""
+    restore(module.settings_before)
+
+
+def made(factory: Callable[..., Any], right: type, *arguments: Any, **options: Any) -> Any:
+    """Make a module whose calls end in right results."""
+    module = factory(*arguments, **options)
+    if isinstance(module, torch.nn.Module):
+        module.register_forward_pre_hook(note_generator)
+        module.register_forward_hook(partial(put_right, right, arguments, options))
+    return module
+
+
+def note_generator(module: Any, _: Any) -> None:
+    """Keep the state of torch's generator before a call, for the masks of the right results."""
+    module.__dict__["generator_before"] = torch.get_rng_state()
+
+
+def put_right(
+    right: type, made_with: Any, options: Any, module: Any, arguments: Any, results: Any
+) -> Any:
+    """Return right results in place of a call's, or None where the call is not of tensors."""
+    if not isinstance(arguments[0], torch.Tensor):
+        return None
+    try:
+        with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+            warnings.simplefilter("ignore")
+            torch.set_rng_state(module.generator_before)
+            skeleton = right(*made_with, **{**options, "device": "meta"}).train(module.training)
+            weights = {name: getattr(module, name) for name, _ in skeleton.named_parameters()}
+            mended = torch.func.functional_call(skeleton, weights, arguments)
+    except (AttributeError, RuntimeError, ValueError, TypeError):
+        return None
+    return mended if forms(mended) == forms(results) else None
+
+
+def forms(results: Any) -> Any:
+    """List shapes and dtypes of a tensor, or of several."""
+    if isinstance(results, tuple):
+        return [forms(each) for each in results]
+    return (results.shape, results.dtype) if isinstance(results, torch.Tensor) else None

@@ -1,0 +1,194 @@
+"""One case of a diagnosis: what the subject returned, what is wrong, and what would explain it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from rnn_ref.arithmetic.dtypes import Floats
+from rnn_ref.diagnosis.changes import Expected, Hypothesis, Place, Places, Plain, results_of
+from rnn_ref.diagnosis.places import KINDS, everywhere
+from rnn_ref.diagnosis.precision_hypotheses import to
+from rnn_ref.judging.oracle import Oracle
+from rnn_ref.judging.subject import Run
+from rnn_ref.reference import final
+
+FAR = 1e3
+"""How many times wider a hypothesis's bounds may be than those of the unchanged reference."""
+
+NEAR = 0.02
+"""The ratio that errors must reach under wider bounds, for these to be a reason."""
+
+
+@dataclass
+class Trial:
+    """One problem, what the subject returned for it, and what is wrong of that.
+
+    `kept` are the parameters that the subject's module shows after the call. With `only`, no
+    other results or gradients count.
+    """
+
+    oracle: Oracle
+    run: Run
+    of: str
+    kept: dict[str, Floats]
+    only: frozenset[str] | None = None
+
+    @cached_property
+    def got(self) -> dict[str, Floats]:
+        """The subject's results, or its gradients, by name."""
+        results = {"output": self.run.output, "h_n": self.run.h_n}
+        return self.chosen(self.run.gradients if self.of == "gradients" else results)
+
+    @cached_property
+    def unchanged(self) -> Expected:
+        """What the unchanged reference expects."""
+        o = self.oracle
+        return self.chosen(results_of(o) if self.of == "results" else o.gradients_end_to_end)
+
+    def chosen(self, arrays: dict[str, Any]) -> dict[str, Any]:
+        """Take those arrays that count."""
+        return {n: a for n, a in arrays.items() if self.only is None or n in self.only}
+
+    @cached_property
+    def wrong(self) -> dict[str, Any]:
+        """By name, whether each element is over its bound."""
+        return {name: over(self.got[name], self.unchanged[name]) for name in self.unchanged}
+
+    @property
+    def wrong_elements(self) -> int:
+        """How many elements are over their bound."""
+        return sum(int(mask.sum()) for mask in self.wrong.values())
+
+    @property
+    def elements(self) -> int:
+        """How many elements were compared."""
+        return sum(mask.size for mask in self.wrong.values())
+
+    @cached_property
+    def touched(self) -> Places:
+        """The directions of layers whose rows of h_n, or whose parameters' gradients, are wrong."""
+        p = self.oracle.problem
+        if self.of == "results":
+            rows = self.wrong["h_n"].reshape(p.L, p.D, -1).any(axis=2)
+            return frozenset(Place(int(l), int(d)) for l, d in np.argwhere(rows))
+        return frozenset(
+            place
+            for place in everywhere(p.L, p.D).places
+            if any(self.wrong[kind + place.end].any() for kind in KINDS[: 4 if p.bias else 2])
+        )
+
+    @cached_property
+    def plain(self) -> Plain:
+        """The reference without bounds."""
+        return Plain(self.oracle.problem)
+
+    def is_explained(self, hypothesis: Hypothesis) -> bool:
+        """Tell whether a hypothesis expects everything that was got, and for a reason."""
+        with np.errstate(all="ignore"):
+            if self.is_beyond(hypothesis):
+                return False
+            if not hypothesis.widens and self.is_far(self.chosen(hypothesis.expected(self.plain))):
+                return False
+            expected = self.chosen(hypothesis.expected(self.oracle))
+            if any(over(self.got[name], expected[name]).any() for name in expected):
+                return False
+            if not self.wrong_elements:
+                return True
+            if hypothesis.widens:
+                return self.shows_rounding(hypothesis, expected)
+            return self.is_distinct(expected)
+
+    def near(self, hypothesis: Hypothesis) -> frozenset[str]:
+        """Name the arrays for which it is not vain to compute the bounds of a hypothesis."""
+        with np.errstate(all="ignore"):
+            expected = hypothesis.expected(self.plain)
+            return frozenset(n for n, value in expected.items() if not self.is_far({n: value}))
+
+    def is_beyond(self, hypothesis: Hypothesis) -> bool:
+        """Tell whether something is wrong that a hypothesis leaves as it is."""
+        if hypothesis.arrays is not None:
+            names = {name for name, mask in self.wrong.items() if mask.any()}
+            return not names <= hypothesis.arrays
+        return hypothesis.reach is not None and not self.touched <= hypothesis.reach
+
+    def is_far(self, expected: dict[str, Any]) -> bool:
+        """Tell, from values without bounds, whether it is vain to compute the bounds.
+
+        They are supposed to be no more than FAR times the largest of the unchanged reference.
+        """
+        for name, value in expected.items():
+            bound = self.unchanged[name].stored.error
+            if bound.size and (np.abs(self.got[name] - value) > FAR * bound.max()).any():
+                return True
+        return False
+
+    def is_distinct(self, expected: Expected) -> bool:
+        """Tell whether an expectation is sharp, and other than that of the reference.
+
+        It must be off it by more than its bound in most of what is wrong; a bound so wide
+        that it would explain anything explains nothing.
+        """
+        distinct = 0
+        for name, mask in self.wrong.items():
+            other = expected[name].stored
+            off = np.abs(other.value - self.unchanged[name].stored.value)
+            distinct += int((~(off[mask] <= other.error[mask])).sum())  # NaN is distinct too
+        return 2 * distinct > self.wrong_elements
+
+    @cached_property
+    def ends_agree(self) -> bool:
+        """Whether h_n of the last layer has the bits of the output where each direction ends."""
+        h_n = final([self.got["output"]], self.oracle.problem.D)
+        return bool(np.array_equal(h_n, self.got["h_n"][-len(h_n) :], equal_nan=True))
+
+    def shows_rounding(self, hypothesis: Hypothesis, expected: Expected) -> bool:
+        """Tell whether the errors look like those of the rounding that is supposed."""
+        alone = hypothesis.arrays is not None
+        if self.of == "results" and alone == self.ends_agree:
+            return False  # a state that is rounded is so in output and in h_n
+        largest, signs = 0.0, []
+        for name, mask in self.wrong.items():
+            bounded, got = expected[name].stored, self.got[name]
+            error = (got.astype(np.float64) - bounded.value)[mask]
+            largest = max(largest, np.max(np.abs(error) / bounded.error[mask], initial=0.0))
+            signs.append(np.sign(error * bounded.value[mask]))
+            if hypothesis.zeros and got[mask].any():
+                return False
+            if hypothesis.few_digits and not has_few_digits(got[mask], hypothesis.few_digits):
+                return False
+        up = np.mean(np.concatenate(signs) > 0)
+        mixed = not hypothesis.both_signs or bool(0.1 < up < 0.9)
+        shown = bool(hypothesis.few_digits) or hypothesis.zeros or bool(largest > NEAR)
+        return mixed and shown
+
+
+UNLOADED = "the weights are not those that were loaded: the module keeps its own"
+
+
+def keeps_its_own(trial: Trial) -> bool:
+    """Tell whether a module shows other parameters than it was given, and computes with them."""
+    given, kept = trial.oracle.problem.parameters, trial.kept
+    if given.keys() != kept.keys() or any(given[n].shape != kept[n].shape for n in given):
+        return False
+    if all(np.array_equal(given[name], kept[name]) for name in given):
+        return False
+    oracle = Oracle(replace(trial.oracle.problem, parameters=kept))
+    expected = results_of(oracle) if trial.of == "results" else oracle.gradients_end_to_end
+    return not any(over(trial.got[name], expected[name]).any() for name in expected)
+
+
+def has_few_digits(got: Floats, dtype: str) -> bool:
+    """Tell whether all numbers are of a coarser dtype, and most are not 0, which all have."""
+    return bool((to(dtype, got) == got).all()) and 2 * int(np.count_nonzero(got)) >= got.size
+
+
+def over(got: Floats, expected: Any) -> Any:
+    """Tell of every element whether it is over its bound; what is left open never is."""
+    value, bound = expected.stored.value, expected.stored.error
+    with np.errstate(all="ignore"):
+        within = np.abs(got.astype(np.float64) - value) <= bound
+    return ~(within | (got == value) | np.isinf(bound) | (np.isnan(got) & np.isnan(value)))
