@@ -60,7 +60,7 @@ CAPABILITIES: dict[str, Capability] = {
     "meta": Capability("construction on the meta device"),
     "placement": Capability("the options dtype and device of the constructor"),
     "positional": Capability("the constructor's options by position"),
-    "keyword": Capability("h_0 by its keyword, hx", never("keyword")),
+    "keyword": Capability("arguments by name, input and hx", never("keyword")),
     "fork": Capability("calls in a forked child, on the CPU"),
     "tanh": Capability("tanh as nonlinearity", {"nonlinearities": ("relu",)}),
     "relu": Capability("relu as nonlinearity", {"nonlinearities": ("tanh",)}),

@@ -52,6 +52,14 @@ def call_packed(subject: Subject, case: Case) -> None:
         module(packed)
 
 
+def call_by_name(subject: Subject, case: Case) -> None:
+    """Call with both arguments by their names, input and hx."""
+    problem = subject.problem(case)
+    module, leaves = subject.build(problem), subject.leaves(problem)
+    with subject.calling("the call with input and hx by name"):
+        module(input=leaves["input"], hx=leaves.get("h_0"))
+
+
 def call_with_dropout(subject: Subject, case: Case) -> None:
     """Call a network of two layers with dropout, in training."""
     problem = subject.problem(replace(case, L=2))
@@ -129,6 +137,7 @@ PROBES: dict[str, Callable[[Subject, Case], None]] = {
     "gradients": lambda subject, case: call(subject, case, gradients=True),
     "double_backward": backward_twice,
     "packed": call_packed,
+    "keyword": call_by_name,
     "dropout": call_with_dropout,
     "autocast": call_under_autocast,
     "pickle": copy_module,

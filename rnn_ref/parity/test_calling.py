@@ -31,7 +31,7 @@ CALLS: dict[str, Callable[[Call, Any, Any], Any]] = {
 """Ways to pass input and hx, which is None where a case has no h_0."""
 
 
-@holds_for(promises=("unwritten.keywords", "rnn.zeros"))
+@holds_for(promises=("unwritten.keywords", "rnn.zeros"), needs=("keyword",))
 def test_arguments_may_be_named_and_h_0_none(case: Case, subject: Subject) -> list[Comparison]:
     """rnn(input, hx=h), rnn(input=x) and rnn(x, None) give what the equations give."""
     problem, comparisons = subject.problem(case), []
@@ -49,7 +49,7 @@ def test_arguments_may_be_named_and_h_0_none(case: Case, subject: Subject) -> li
 @holds_for(
     promises=("unwritten.keywords", "rnn.packed"),
     layouts=("steps", "batch_first"),
-    needs=("packed",),
+    needs=("packed", "keyword"),
     far=("T", "I", "L"),
 )
 def test_packed_arguments_may_be_named_and_h_0_none(
