@@ -34,10 +34,10 @@ WIDE_AXES = (
 FIELDS_BYTES = 32
 """More bytes than the fields of any case take."""
 
-FEW = 5
+FEW = 4
 """The words, of all, that one history is made of."""
 
-HISTORY_BYTES = range(FEW + 4, FEW + 18)
+HISTORY_BYTES = range(FEW + 2, FEW + 26)
 """The bytes that a history is drawn with: for its words, for dropout, then one for each step."""
 
 FAR = tuple(power + by for power in (128, 256, 512, 1024) for by in (-1, 0, 1))
@@ -158,7 +158,7 @@ def history(words: Sequence[str], picker: Picker) -> str:
     few = with_partners(picker.pick(table) for _ in range(FEW))
     allowed = choices([word for word in words if word in few])
     begun = [DROPOUT] if DROPOUT in words and picker.pick((False, True)) else []
-    return normal([*begun, "call", *(allowed[number % len(allowed)] for number in picker.numbers)])
+    return normal([*begun, *(allowed[number % len(allowed)] for number in picker.numbers)])
 
 
 def far_out(domain: Domain, layouts: Sequence[str], far: Sequence[str], drawn: bytes) -> Case:
