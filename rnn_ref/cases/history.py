@@ -91,7 +91,7 @@ WORDS: dict[str, str] = {
 OFTEN = {"eval": 3, "freeze": 2, "no_grad": 3, "inference": 2, "carried": 3, "backward:0": 3}
 """The words that stand more than once among those drawn: most faults are about these."""
 
-TOGETHER = {"freeze": ("thaw",), "hook": ("unhook",), "eval": ("train", "no_grad")}
+TOGETHER = {"freeze": ("thaw",), "hook": ("unhook",), "eval": ("train", "no_grad", "load")}
 """Words that come with another: what undoes it, or how calls are made after it."""
 
 GRADIENTS = (*BACKWARDS, "descend", "zero_grad", "zero_grad:zeros", "carried", "freeze", "thaw")
