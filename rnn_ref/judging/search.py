@@ -124,7 +124,7 @@ class Judge:
         if self.groups and declared.group not in self.groups:
             return "--group leaves it out"
         if not domain["dtypes"]:
-            return f"not defined for {', '.join(self.dtypes)}"
+            return f"not defined for {', '.join(dict.fromkeys(self.dtypes))}"
         lacking = sorted(self.without.intersection(declared.needs))
         if lacking or not all(domain.values()):
             names = lacking or sorted(self.without)
