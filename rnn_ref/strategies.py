@@ -42,7 +42,7 @@ SHAPES: dict[str, tuple[dict[str, int], ...]] = {
     "T": tuple({"T": size} for size in (*STAIRS, *FAR * 24)),
     "N": tuple({"N": size} for size in (*STAIRS, *FAR * 16, *FAR[-1:] * 96)),
     "I": tuple({"I": size} for size in (*STAIRS, *FAR * 16, *FAR[-1:] * 96)),
-    "H": tuple({"H": size} for size in (*STAIRS, *FAR[:-3] * 20)),
+    "H": tuple({"H": size} for size in (*STAIRS, *FAR[:-3] * 20, *FAR[-4:-3] * 60)),
     "L": tuple({"L": size} for size in (*range(1, DEEPEST + 1), *LAYERS * 8)),
     "NT": ({"N": 1}, *({"N": -(-size // T), "T": T} for T in (1, 2, 3) for size in GRID * 2)),
     "W": tuple({"H": size} for size in (*STAIRS, *FAR[-3:] * 20, *FAR[-1:] * 60)),
