@@ -25,6 +25,7 @@ from rnn_ref.running.session import (
     SETUP_FAILS,
     STOP,
     Session,
+    ask_for_dtypes,
     prepare,
     probe,
     property_of,
@@ -150,6 +151,7 @@ def end(
             entry["findings"] = explain(outcome.failure)
         elif entry["setup"] and outcome.examples:
             probe(session)
+            ask_for_dtypes(session)
     entry.update(outcome.as_dict())
     if entry["setup"]:
         if outcome.failure:

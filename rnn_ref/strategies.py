@@ -55,7 +55,7 @@ SHAPES: dict[str, tuple[dict[str, int], ...]] = {
     "T": tuple({"T": size} for size in (*STAIRS, *FAR * 19)),
     "N": tuple({"N": size} for size in (*STAIRS, *FAR * 12, *FAR[-1:] * 72)),
     "I": tuple({"I": size} for size in (*STAIRS, *FAR * 12, *FAR[-1:] * 72)),
-    "H": tuple({"H": size} for size in (*STAIRS, *FAR[:-3] * 20)),
+    "H": tuple({"H": size} for size in (*STAIRS, *FAR[:-3] * 14, *FAR[-4:-3] * 50)),
     "L": tuple({"L": size} for size in (*range(1, DEEPEST + 1), *LAYERS * 8)),
     "NT": ({"N": 1}, *({"N": -(-size // T), "T": T} for T in (1, 2, 3) for size in GRID * 2)),
     "W": tuple({"H": size} for size in (*STAIRS, *FAR[-3:] * 20, *FAR[-1:] * 60)),

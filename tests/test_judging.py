@@ -37,12 +37,17 @@ ONCE_UNSOUND = {
 }  # fmt: skip
 
 
+KNOWN = frozenset({"test_a_state_of_more_rows_than_unsorted_sequences_is_refused"})
+"""What torch itself gets wrong, whatever the case (rnn_ref/judging/deviations.toml)."""
+
+
 @pytest.mark.parametrize("name", ONCE_UNSOUND)
 def test_a_correct_rnn_is_not_blamed_where_a_rule_was_once_unsound(name: str) -> None:
     """Cases on which a correct RNN was blamed, each by a rule that has been mended."""
     factory, line = ONCE_UNSOUND[name]
     subject = Subject("correct", factory)
-    judge = Judge(subject, ("float32",), 1, without=subject.lacks, case=Case.parse(line))
+    case = Case.parse(line)
+    judge = Judge(subject, ("float32",), 1, without=subject.lacks, case=case, omitted=KNOWN)
     outcomes = [
         judge.judge(declared, structure)
         for declared in PROPERTIES.values()

@@ -152,7 +152,7 @@ class Bounded(NumberArray):
         products = r.eta > ROUNDING["float64"].eta
         error += np.sign(magnitude) * charge.underflow if products else charge.underflow
         error *= charge.check
-        if not largest * (1 + charge.roundings) <= r.largest:
+        if largest != 0 and not largest * (1 + charge.roundings) <= r.largest:
             fits = scaled(1 + charge.roundings, magnitude) <= r.largest
             value[~fits], error[~fits] = 0.0, np.inf
         return Bounded.of(parts, r, 1, whole=False)

@@ -77,6 +77,10 @@ ROUNDING = {
 """The rounding models by dtype; sums of 16-bit numbers are accumulated in float32."""
 
 
+LOW = ("float16", "bfloat16")
+"""The 16-bit dtypes."""
+
+
 def gamma(k: float, u: float) -> float:
     """Compute k u / (1 - k u), the most that k roundings change a number (Higham, lemma 3.1)."""
     return k * u / (1 - k * u) if k * u < 1 else math.inf

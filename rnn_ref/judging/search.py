@@ -130,7 +130,7 @@ class Judge:
         if self.groups and declared.group not in self.groups:
             return "--group leaves it out"
         if not domain["dtypes"]:
-            return f"not defined for {', '.join(self.dtypes)}"
+            return f"not defined for {', '.join(dict.fromkeys(self.dtypes))}"
         lacking = sorted(self.without.intersection(declared.needs))
         if not_given := self.subject.lacks.intersection(lacking):
             return ", ".join(NOT_GIVEN[name] for name in sorted(not_given))

@@ -72,7 +72,8 @@ class Subject:
     """A factory of modules with nn.RNN's constructor signature and calling convention.
 
     `cell` makes cells like nn.RNNCell, `packing` has the functions of torch.nn.utils.rnn by
-    name; None if the subject has none. With `flushes`, it may take subnormal numbers for zero.
+    name; None if the subject has none. With `flushes`, it may take subnormal numbers for zero;
+    in the dtypes `flushed`, the processor's own products do.
     """
 
     name: str
@@ -82,6 +83,7 @@ class Subject:
     cell: Callable[..., torch.nn.Module] | None = None
     packing: Any = None
     flushes: bool = False
+    flushed: frozenset[str] = frozenset()
     watch: Watch | None = None
 
     @property
@@ -93,7 +95,8 @@ class Subject:
 
     def rounding(self, dtype: str) -> Rounding:
         """Return the rounding model that the subject is judged by."""
-        return ROUNDING[dtype].flushing if self.flushes else ROUNDING[dtype]
+        flushes = self.flushes or dtype in self.flushed
+        return ROUNDING[dtype].flushing if flushes else ROUNDING[dtype]
 
     def problem(self, case: Case) -> Problem:
         """Make the arrays of a case, with the subject's rounding model."""

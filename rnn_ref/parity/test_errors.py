@@ -254,10 +254,10 @@ def test_a_state_that_nearly_fits_packed_sequences_is_refused(
     problem = subject.problem(replace(case, N=min(case.N, 20)))
     module, leaves = subject.build(problem), subject.leaves(problem)
     (T, N, _), first = problem.input.shape, problem.layout.batch_first
-    lengths = torch.tensor([T] + [1 + n % T for n in range(1, N)])
+    lengths = torch.tensor(sorted((1 + n % T for n in range(T - 1, T - 1 + N)), reverse=True))
 
     def packed(input: torch.Tensor) -> PackedSequence:
-        return pack_padded_sequence(input, lengths, first, enforce_sorted=False)
+        return pack_padded_sequence(input, lengths, first)
 
     x, h_0 = leaves["input"], leaves["h_0"]
     calls = {f"h_0 of {name}": (packed(x), h) for name, h in near_states(problem, h_0).items()}
@@ -272,3 +272,25 @@ def test_a_state_that_nearly_fits_packed_sequences_is_refused(
             refuses(subject, f"a call with packed sequences and {name}", partial(module, *wrong))
             for name, wrong in calls.items()
         ]
+
+
+@holds_for(
+    promises=("rnn.packed", "rnn.hx", "unwritten.refusal"),
+    layouts=("steps", "batch_first"),
+    initial_states=(True,),
+    needs=("h_0", "packed"),
+    far=("T", "I", "L"),
+    at_most=20,
+)
+def test_a_state_of_more_rows_than_unsorted_sequences_is_refused(
+    case: Case, subject: Subject
+) -> list[Comparison]:
+    """Packed sequences that are put in order refuse an h_0 of more rows, and do not cut it."""
+    problem = subject.problem(replace(case, N=min(case.N, 20)))
+    module, leaves = subject.build(problem), subject.leaves(problem)
+    (T, N, _), first = problem.input.shape, problem.layout.batch_first
+    lengths = torch.tensor([1 + n % T for n in range(N)])
+    packed = pack_padded_sequence(leaves["input"], lengths, first, enforce_sorted=False)
+    call = partial(module, packed, longer(1)(leaves["h_0"]))
+    with torch.no_grad():
+        return [refuses(subject, "a call with unsorted sequences and h_0 of a row more", call)]

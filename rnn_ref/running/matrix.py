@@ -14,8 +14,8 @@ from rnn_ref.running.rows import ratio
 from rnn_ref.ways import WAYS, Way
 
 GROUPS = (
-    "setup", "bounds", "sizes", "results", "laws", "gradients", "packed", "packing", "cell",
-    "dropout", "memory", "values", "errors", "calling", "state", "process",
+    "setup", "bounds", "sizes", "halves", "results", "laws", "gradients", "packed", "packing",
+    "cell", "dropout", "memory", "values", "errors", "calling", "state", "process",
 )  # fmt: skip
 """The columns of the table."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -130,7 +131,9 @@ class Reporting:
         rows += [row_of_probe(*each) for each in lacking(self.session.folder).items()]
         found = causes(vars(row) for row in rows if row.verdict == "FAILS")
         environment = json.loads(self.session.folder.read_post(ENVIRONMENT))
-        line = closing_line(self.session.options, rows, found, seconds, environment["torch"])
+        options = self.session.options
+        options = replace(options, dtypes=(*options.dtypes, *self.session.low))
+        line = closing_line(options, rows, found, seconds, environment["torch"])
         self.print_end(terminalreporter, line, found, rows)
         write_job_summary(line, found, rows)
         for annotation in error_annotations(found):
@@ -143,7 +146,7 @@ class Reporting:
             written = write_programs(Path(folder), self.session.options, found)
             terminalreporter.write_line(f"{folder}: {plural(written, 'program', 'programs')}")
         if file := self.session.option("json"):
-            told = as_json(self.session.options, rows, found, line, seconds, environment)
+            told = as_json(options, rows, found, line, seconds, environment)
             text = json.dumps(told, indent=1, allow_nan=False)
             Path(file).write_text(text + "\n", encoding="utf-8")
 

@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from rnn_ref.arithmetic.dtypes import LOW
 from rnn_ref.cases.case import Case
 from rnn_ref.cases.selection import CAPABILITIES
 from rnn_ref.judging.failures import CannotLoad
 from rnn_ref.process.environment import environment, processor_flags, set_threads
 from rnn_ref.process.guard import ALONE, Guard, RunFolder, limited_memory
 from rnn_ref.recording.record import UnusableFile, require_no_record
+from rnn_ref.running.dtypes import computed, with_low
 from rnn_ref.running.options import DTYPES, PROFILES, RunOptions
 
 if TYPE_CHECKING:
@@ -40,6 +42,9 @@ STOP, READY, REFUSED, JUDGING, ENVIRONMENT, FINISHED = (
 
 LACKING = "lacking."
 """How the name begins under which a capability is left that probes found lacking."""
+
+COMPUTES = "computes"
+"""The name under which the 16-bit dtypes are left in which the subject computes."""
 
 EXPLAINING = 20.0
 """How many seconds a process may take, in all, to explain failures."""
@@ -172,13 +177,21 @@ class Session:
             around=restoring_settings,
         )
 
+    @property
+    def low(self) -> list[str]:
+        """The 16-bit dtypes that are judged unasked, as the set-up property has found them."""
+        return self.folder.read_post(COMPUTES).split()
+
     @cached_property
     def informed_judge(self) -> Judge:
         """The judge, told of what the probes found lacking; for use after the set-up property."""
         names = frozenset(lacking(self.folder))
         dtypes = [d for d in self.judge.dtypes if d not in names] or list(self.judge.dtypes)
         names &= CAPABILITIES.keys()
-        return replace(self.judge, without=self.judge.without | names, lacking=names, dtypes=dtypes)
+        return replace(
+            self.judge, without=self.judge.without | names, lacking=names,
+            dtypes=with_low(dtypes, self.low),
+        )  # fmt: skip
 
     @cached_property
     def explainer(self) -> Explainer:
@@ -250,6 +263,17 @@ def probe(session: Session) -> None:
         session.folder.post(LACKING + name, json.dumps(found))
 
 
+def ask_for_dtypes(session: Session) -> None:
+    """Ask in which 16-bit dtypes the subject computes, unless the options name dtypes."""
+    if session.case is not None or session.option("dtype"):
+        return
+    judge = session.judge
+    if session.guard is not None:
+        session.guard.note({"probe": LOW[0]})
+    found = computed(judge.subject, judge.without, judge.around)
+    session.folder.post(COMPUTES, " ".join(found))
+
+
 def prepare(session: Session, items: list[pytest.Item]) -> None:
     """Put the set-up property first, and load the subject, if any property is to run."""
     declared = {item: property_of(item) for item in items}
@@ -268,7 +292,16 @@ def prepare(session: Session, items: list[pytest.Item]) -> None:
     session.judge  # noqa: B018 - loads the subject now, for what can't be loaded ends the run
     session.baseline  # noqa: B018 - the same
     session.folder.post(ENVIRONMENT, json.dumps(environment(session.options.device)))
-    session.folder.post(JUDGING, str(session.options))
+    session.folder.post(JUDGING, "\n".join([str(session.options), *told_of_flushing(session)]))
+
+
+def told_of_flushing(session: Session) -> list[str]:
+    """Say, where it is so, that products take subnormal numbers for zero, and what follows."""
+    flushed = sorted(session.judge.subject.flushed)
+    if not flushed:
+        return []
+    where = f"products in {' and '.join(flushed)} take subnormal numbers for zero here (measured)"
+    return [f"{where}; in these dtypes the bounds allow it, as with --subnormals flushed"]
 
 
 def wait_for_setup(session: Session, declared: Property) -> str:

@@ -104,6 +104,16 @@ class StartsMissingRowsAtZero(PlainRNN):
         return super().run_packed(input, h_0)
 
 
+@fault("a_state_of_more_rows_than_unsorted_sequences_is_refused")
+class CutsAStateOfMoreRows(PlainRNN):
+    """Of an h_0 of more rows, sequences that were not sorted take the first."""
+
+    def run_packed(self, input, h_0):  # type: ignore[no-untyped-def]
+        if h_0 is not None and input.sorted_indices is not None and h_0.dim() == 3:
+            h_0 = h_0[:, : int(input.batch_sizes[0])]
+        return super().run_packed(input, h_0)
+
+
 @fault(CELL)
 class TakesAStateWithABatchOfOne(PlainCell):
     """The cell takes a state with a batch of one for input without a batch."""

@@ -20,9 +20,8 @@ from rnn_ref.cases.case import Case
 from rnn_ref.judging.properties import Property
 from rnn_ref.judging.search import Judge, Outcome, Violation
 from rnn_ref.process.settings import restoring_settings
-from rnn_ref.running.options import DTYPES
 from tests.faults import FAULTS, Fault
-from tests.support.judging import PROPERTIES
+from tests.support.judging import PROPERTIES, dtypes_of
 
 SEEDS = range(5)
 MOST = 200
@@ -59,7 +58,13 @@ def needed(fault: Fault, seed: int) -> int | None:
     for structure in reversed(declared.domains):
         limit = MOST if fewest is None else fewest - 1
         judge = FirstFailureJudge(
-            subject, DTYPES, MOST, seed, subject.lacks, around=restoring_settings, limit=limit
+            subject,
+            dtypes_of(declared),
+            MOST,
+            seed,
+            subject.lacks,
+            around=restoring_settings,
+            limit=limit,
         )
         try:
             judge.judge(declared, structure)

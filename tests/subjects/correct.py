@@ -126,3 +126,6 @@ CORRECT = (
     BlockedSums,
     SlopeOfPreactivation,
 )
+
+ONE_BY_ONE = (ReversedSums, BlockedSums)
+"""Those that round every partial sum to the dtype, which a 16-bit dtype has too few bits for."""
