@@ -19,9 +19,9 @@ from rnn_ref.diagnosis.gradient_hypotheses import (
     local_gradients,
     named_gradients,
     named_local_gradients,
-    precise_gradients,
     wide_gradients,
 )
+from rnn_ref.diagnosis.gradient_precision import precise_gradients
 from rnn_ref.diagnosis.hypotheses import local_hypotheses, wide_hypotheses
 from rnn_ref.diagnosis.measured_hypotheses import Seen, measured
 from rnn_ref.diagnosis.pairs import Pairs
