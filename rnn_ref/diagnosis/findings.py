@@ -16,11 +16,13 @@ from rnn_ref.diagnosis.mending import (
     CELL,
     LATER,
     NETWORK,
+    PACKED,
     SETTINGS,
     forms_built,
     holds_with,
     mended_cell,
     mended_network,
+    mended_packed,
     mended_settings,
 )
 from rnn_ref.diagnosis.reproducer import shown
@@ -98,6 +100,10 @@ class Explainer:
                 return {"follows": NETWORK}
             if later := self.of_later_calls(judge, case):
                 return {"follows": LATER, "diagnosis": as_data(later)}
+        if declared.group == "packed" and holds_with(
+            mended_packed(judge.subject), judge, declared, case
+        ):
+            return {"follows": PACKED}
         if declared.group == "dropout" and (said := self.of_dropout(judge)):
             return {"diagnosis": as_data(said)}
         if judge.subject.cell and holds_with(mended_cell(judge.subject), judge, declared, case):
