@@ -25,6 +25,7 @@ from rnn_ref.diagnosis.mending import (
     mended_packed,
     mended_settings,
 )
+from rnn_ref.diagnosis.probes import PROBES, raised_by
 from rnn_ref.diagnosis.reproducer import shown
 from rnn_ref.judging.failures import Failure, Kind
 from rnn_ref.judging.properties import Property
@@ -161,6 +162,21 @@ class Explainer:
         if form not in self.tried:
             self.tried[form] = diagnose(subject, case or form, seconds=SECONDS)
         return self.tried[form]
+
+
+def of_probe(judge: Judge, name: str, failure: Failure) -> dict[str, Any]:
+    """Give what is found out of a capability that a probe found lacking, as data."""
+    case = Case.parse(failure.case)
+    with judge.around():
+        found: dict[str, Any] = {"gradients": shown(judge.subject, case)}
+
+    def raises(mended: Subject) -> bool:
+        with judge.around():
+            return raised_by(PROBES[name], mended, case) is not None
+
+    if raises(mended_network(judge.subject)) and not raises(mended_settings(judge.subject)):
+        found["follows"] = SETTINGS
+    return found
 
 
 def fullest(judge: Judge, form: Case) -> Case:
