@@ -97,7 +97,7 @@ def diagnose(subject: Subject, case: Case, *, seconds: float = 2.0) -> Diagnosis
     case's form. Raises nothing, whatever the subject raises.
     """
     budget = Budget(seconds)
-    for of, share in (("results", 0.5), ("gradients", 1.0)):
+    for of, share in (("results", 0.25), ("gradients", 1.0)):
         search = Search(subject, case, of, budget)
         if search.find_wrong(share):
             return search.diagnosis()

@@ -33,9 +33,10 @@ def inaccurate_slopes(p: Problem) -> Iterator[Hypothesis]:
     while p.nonlinearity == "tanh" and error <= LARGEST_ERROR:
         slope = partial(inexact_slope, relative=error)
         change = BackwardChange(differentiates=partial(sloped, slope=slope))
-        yield changed(f"tanh's slope has a relative error of up to {error:.2g}", change)._replace(
-            widens=True
-        )
+        yield changed(
+            f"tanh's slope, or the gradient times it, has a relative error of up to {error:.2g}",
+            change,
+        )._replace(widens=True)
         error *= 2
 
 
