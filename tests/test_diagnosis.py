@@ -105,7 +105,11 @@ NAMED = (
     ("The recurrent gradient is cut every 16 steps", SIMPLE, "is cut every 16 steps"),
     ("relu's slope at 0 is 1", RELU, "the slope of relu is taken as 1"),
     ("tanh's slope is 1 - y", SIMPLE, "tanh's slope is 1 - y in place of 1 - y^2"),
-    ("tanh's slope is too large by 1e-5 of itself", SIMPLE, "tanh's slope has a relative error"),
+    (
+        "tanh's slope is too large by 1e-5 of itself",
+        SIMPLE,
+        "tanh's slope, or the gradient times it, has a",
+    ),
     ("The first step's input has no gradient", SIMPLE, "the first step's input has no gradient"),
     ("h_0 has no gradient", SIMPLE, "the gradient of h_0 is zero"),
     ("h_n's gradient is dropped", SIMPLE, "the gradient of h_n is ignored"),

@@ -15,7 +15,8 @@ import torch
 from torch import nn
 
 from rnn_ref.cases.case import LAYOUTS, Case
-from rnn_ref.diagnosis.reproducer import decimal, file_name, reproducer, shown, upwards
+from rnn_ref.diagnosis.literals import decimal, upwards
+from rnn_ref.diagnosis.reproducer import file_name, reproducer, shown
 from rnn_ref.judging.failures import Failure
 from rnn_ref.judging.loading import load
 from rnn_ref.judging.subject import Subject

@@ -147,7 +147,7 @@ def rank_of(entry: Entry) -> Rank:
 def cause_of(entries: Sequence[Entry]) -> Cause:
     """Make one cause of the failures that share it; the smallest case stands for all."""
     probed = [e for e in entries if e["name"].startswith(CAPABILITY)]
-    smallest = min(entries, key=lambda e: (e not in probed, *tells(e)))
+    smallest = min(entries, key=told_by)
     failure = smallest["failure"]
     whole = [e["failure"]["case"] for e in entries]
     ratios = [number(c["ratio"]) for e in entries for c in e["failure"]["comparisons"]]
@@ -168,10 +168,12 @@ def cause_of(entries: Sequence[Entry]) -> Cause:
     )
 
 
-def tells(entry: Entry) -> tuple[Any, ...]:
-    """Order failures of one cause: those that show it itself first, then the smallest case."""
-    origin = Kind.FACT if entry["findings"].get("follows") == "settings" else Kind.NUMBERS
-    return entry["failure"]["kind"] != origin, size(entry["failure"]["case"])
+def told_by(entry: Entry) -> tuple[Any, ...]:
+    """Order failures of one cause: what shows it itself, a probe, then the smallest case."""
+    failure, settings = entry["failure"], entry["findings"].get("follows") == "settings"
+    origin = Kind.FACT if settings else Kind.NUMBERS
+    probed = entry["name"].startswith(CAPABILITY)
+    return failure["kind"] != origin, not probed, size(failure["case"])
 
 
 SIMPLEST: dict[str, Any] = {

@@ -19,9 +19,9 @@ from rnn_ref.diagnosis.gradient_hypotheses import (
     local_gradients,
     named_gradients,
     named_local_gradients,
-    precise_gradients,
     wide_gradients,
 )
+from rnn_ref.diagnosis.gradient_precision import precise_gradients
 from rnn_ref.diagnosis.hypotheses import local_hypotheses, wide_hypotheses
 from rnn_ref.diagnosis.measured_hypotheses import Seen, measured
 from rnn_ref.diagnosis.pairs import Pairs
@@ -97,7 +97,7 @@ def diagnose(subject: Subject, case: Case, *, seconds: float = 2.0) -> Diagnosis
     case's form. Raises nothing, whatever the subject raises.
     """
     budget = Budget(seconds)
-    for of, share in (("results", 0.5), ("gradients", 1.0)):
+    for of, share in (("results", 0.25), ("gradients", 1.0)):
         search = Search(subject, case, of, budget)
         if search.find_wrong(share):
             return search.diagnosis()

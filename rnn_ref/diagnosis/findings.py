@@ -16,13 +16,16 @@ from rnn_ref.diagnosis.mending import (
     CELL,
     LATER,
     NETWORK,
+    PACKED,
     SETTINGS,
     forms_built,
     holds_with,
     mended_cell,
     mended_network,
+    mended_packed,
     mended_settings,
 )
+from rnn_ref.diagnosis.probes import PROBES, raised_by
 from rnn_ref.diagnosis.reproducer import shown
 from rnn_ref.judging.failures import Failure, Kind
 from rnn_ref.judging.properties import Property
@@ -98,6 +101,10 @@ class Explainer:
                 return {"follows": NETWORK}
             if later := self.of_later_calls(judge, case):
                 return {"follows": LATER, "diagnosis": as_data(later)}
+        if declared.group == "packed" and holds_with(
+            mended_packed(judge.subject), judge, declared, case
+        ):
+            return {"follows": PACKED}
         if declared.group == "dropout" and (said := self.of_dropout(judge)):
             return {"diagnosis": as_data(said)}
         if judge.subject.cell and holds_with(mended_cell(judge.subject), judge, declared, case):
@@ -155,6 +162,21 @@ class Explainer:
         if form not in self.tried:
             self.tried[form] = diagnose(subject, case or form, seconds=SECONDS)
         return self.tried[form]
+
+
+def of_probe(judge: Judge, name: str, failure: Failure) -> dict[str, Any]:
+    """Give what is found out of a capability that a probe found lacking, as data."""
+    case = Case.parse(failure.case)
+    with judge.around():
+        found: dict[str, Any] = {"gradients": shown(judge.subject, case)}
+
+    def raises(mended: Subject) -> bool:
+        with judge.around():
+            return raised_by(PROBES[name], mended, case) is not None
+
+    if raises(mended_network(judge.subject)) and not raises(mended_settings(judge.subject)):
+        found["follows"] = SETTINGS
+    return found
 
 
 def fullest(judge: Judge, form: Case) -> Case:

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch.nn.utils.rnn import PackedSequence
 
 from rnn_ref.cases.case import Case
 from rnn_ref.cases.problem import Problem
@@ -22,7 +23,7 @@ from rnn_ref.judging.search import Judge, fails
 from rnn_ref.judging.subject import Subject
 from rnn_ref.process.settings import restore, restoring_settings, settings
 
-NETWORK, LATER, CELL, SETTINGS = "network", "a later call", "cell", "settings"
+NETWORK, LATER, PACKED, CELL, SETTINGS = "network", "a later call", "packed", "cell", "settings"
 """What is to blame: what may be mended, or later calls of the network alone."""
 
 
@@ -60,13 +61,18 @@ def forms_built(judge: Judge, declared: Property, case: Case) -> list[Case]:
 
 def mended_network(subject: Subject) -> Subject:
     """Make a subject whose network returns the right results; all else is as it was."""
-    return replace(subject, factory=partial(made, subject.factory, torch.nn.RNN))
+    return replace(subject, factory=partial(made, subject.factory, torch.nn.RNN, torch.Tensor))
+
+
+def mended_packed(subject: Subject) -> Subject:
+    """Make a subject whose network returns the right results for packed sequences."""
+    return replace(subject, factory=partial(made, subject.factory, torch.nn.RNN, PackedSequence))
 
 
 def mended_cell(subject: Subject) -> Subject:
     """Make a subject whose cell returns the right results; all else is as it was."""
     cell: Any = subject.cell
-    return replace(subject, cell=partial(made, cell, torch.nn.RNNCell))
+    return replace(subject, cell=partial(made, cell, torch.nn.RNNCell, torch.Tensor))
 
 
 def mended_settings(subject: Subject) -> Subject:
@@ -97,12 +103,14 @@ def put_settings_back(module: Any, *_: Any) -> None:
     restore(module.settings_before)
 
 
-def made(factory: Callable[..., Any], right: type, *arguments: Any, **options: Any) -> Any:
-    """Make a module whose calls end in right results."""
+def made(
+    factory: Callable[..., Any], right: type, of: type, *arguments: Any, **options: Any
+) -> Any:
+    """Make a module whose calls with one type of input end in right results."""
     module = factory(*arguments, **options)
     if isinstance(module, torch.nn.Module):
         module.register_forward_pre_hook(note_generator)
-        module.register_forward_hook(partial(put_right, right, arguments, options))
+        module.register_forward_hook(partial(put_right, right, of, arguments, options))
     return module
 
 
@@ -112,10 +120,10 @@ def note_generator(module: Any, _: Any) -> None:
 
 
 def put_right(
-    right: type, made_with: Any, options: Any, module: Any, arguments: Any, results: Any
+    right: type, of: type, made_with: Any, options: Any, module: Any, arguments: Any, results: Any
 ) -> Any:
-    """Return right results in place of a call's, or None where the call is not of tensors."""
-    if not isinstance(arguments[0], torch.Tensor):
+    """Return right results in place of a call's, or None where the input is of another type."""
+    if not isinstance(arguments[0], of):
         return None
     try:
         with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
@@ -131,6 +139,8 @@ def put_right(
 
 def forms(results: Any) -> Any:
     """List shapes and dtypes of a tensor, or of several."""
+    if isinstance(results, PackedSequence):
+        return forms(results.data), results.batch_sizes.tolist(), results.sorted_indices is None
     if isinstance(results, tuple):
         return [forms(each) for each in results]
     return (results.shape, results.dtype) if isinstance(results, torch.Tensor) else None

@@ -11,23 +11,30 @@ from __future__ import annotations
 import keyword
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import chain
-from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from rnn_ref.arithmetic.bounded import Bounded
-from rnn_ref.arithmetic.dtypes import Floats, Rounding, rounded
+from rnn_ref.arithmetic.dtypes import Floats, Rounding
 from rnn_ref.cases.case import Case
 from rnn_ref.cases.problem import Problem
+from rnn_ref.diagnosis.literals import (
+    INDENT,
+    WIDTH,
+    Entry,
+    Statement,
+    called,
+    close,
+    entry,
+    nested,
+    numbers,
+    upwards,
+)
 from rnn_ref.judging.comparison import compare_gradients, compare_results
 from rnn_ref.judging.failures import SubjectFault
 from rnn_ref.judging.oracle import Oracle
 from rnn_ref.judging.subject import DEFAULTS, Subject, options_of
-
-WIDTH = 100
-"""The most characters that a line of a program has."""
 
 MOST = 60
 """The most lines of a program for a small case: it is made dense if that leads to them."""
@@ -35,10 +42,6 @@ MOST = 60
 FEW = 4
 """The most gradients that a program judges: the first that are wrong."""
 
-DIGITS = 4
-"""The digits to which bounds are rounded, upwards."""
-
-INDENT = 4 * " "
 BLANK = ""
 
 ANOTHER_SUBJECT = """
@@ -64,39 +67,6 @@ def judge(what, tensors, expected):  # expected: [value, bound] for each element
 """
 
 REQUIRE_TUPLE = 'assert isinstance(returned, tuple), "the call: expected a tuple (output, h_n)"'
-
-Entry = Sequence[str]
-"""The words of a literal: a line may end between any two of them."""
-
-
-class Statement(NamedTuple):
-    """A statement that holds numbers: how it begins, its entries, and how it ends."""
-
-    begins: str
-    entries: Sequence[Entry]
-    ends: str
-
-    def lines(self, *, dense: bool) -> list[str]:
-        """Write it in one line if it fits, else in several.
-
-        The entries have lines of their own, and only those longer than a line are broken. If
-        it shall be dense, or has a single entry, a line may end between any two words.
-        """
-        words = list(chain(*self.entries))
-        words[-1] = words[-1].removesuffix(",")
-        whole = self.begins + " ".join(words) + self.ends
-        if len(whole) <= WIDTH:
-            return [whole]
-        if not dense and len(self.entries) > 1:
-            return [self.begins, *filled(self.entries), self.ends]
-        words[-1] += self.ends
-        if len(self.begins + words[0]) <= WIDTH:
-            words[0] = self.begins + words[0]
-        else:
-            words.insert(0, self.begins)
-        first, *others = filled([[word] for word in words])
-        return [first.removeprefix(INDENT), *others]
-
 
 Part = str | Statement
 """A part of a program: some lines, a BLANK one, or a statement that holds numbers."""
@@ -332,43 +302,6 @@ def in_layout(problem: Problem, name: str, array: Floats) -> Floats:
     return arrange(array) if arrange else array
 
 
-# Literals, each as words between which a line may end.
-
-
-def numbers(array: Floats, p: Problem) -> Entry:
-    """Write an array as nested lists of numbers that are its own when rounded to the dtype."""
-    return nested(array, lambda x: decimal(float(x), p.dtype))
-
-
-def nested(array: Any, write: Callable[[Any], str]) -> list[str]:
-    """Write nested lists, as words; `write` writes an element."""
-    if np.ndim(array) == 0:
-        return [write(array)]
-    words = [word for each in array for word in close(nested(each, write), ",")]
-    words[0] = "[" + words[0]
-    words[-1] = words[-1].removesuffix(",") + "]"
-    return words
-
-
-def decimal(x: float, dtype: str) -> str:
-    """Write a number in as few digits as tell it from all others of its dtype."""
-    if x == 0 and np.signbit(x):
-        return "-0.0"
-    texts = (f"{x:.{digits}g}" for digits in range(1, 18))
-    return next(text for text in texts if as_dtype(float(text), dtype) == as_dtype(x, dtype))
-
-
-def as_dtype(x: float, dtype: str) -> float:
-    """Round a number to a dtype."""
-    return float(rounded(np.array([x]), dtype)[0])
-
-
-def upwards(bound: float) -> str:
-    """Write a bound in a few digits, rounded up."""
-    text = f"{bound:.{DIGITS}g}"
-    return text if float(text) >= bound else f"{bound * (1 + 10.0**-DIGITS):.{DIGITS}g}"
-
-
 def pairs(problem: Problem, name: str, bounded: Bounded) -> Entry:
     """Write the elements in the caller's layout: lists, the innermost of a value and its bound."""
     value, bound = (in_layout(problem, name, part) for part in value_and_bound(bounded))
@@ -382,32 +315,3 @@ def value_and_bound(bounded: Bounded) -> tuple[Floats, Floats]:
     """Return the values and the bounds; where no number is expected, anything is within them."""
     value, bound = bounded.stored.value, bounded.stored.error
     return value, np.where(np.isnan(value), np.inf, bound)
-
-
-def entry(name: str, words: Entry) -> Entry:
-    """Write an entry of a dictionary."""
-    return [f'"{name}":', *close(words, ",")]
-
-
-def called(function: str, words: Entry) -> Entry:
-    """Write a call of a function, as an entry."""
-    return close([f"{function}({words[0]}", *words[1:]], "),")
-
-
-def close(words: Entry, ends: str) -> Entry:
-    """Add text to the last word."""
-    return [*words[:-1], words[-1] + ends]
-
-
-def filled(entries: Iterable[Entry], indent: str = INDENT) -> list[str]:
-    """Fill lines with entries, of which only those longer than a line are broken."""
-    room = WIDTH - len(indent)
-    lines: list[str] = []
-    for words in entries:
-        whole = " ".join(words)
-        for word in [whole] if len(whole) <= room else words:
-            if lines and len(lines[-1]) + 1 + len(word) <= room:
-                lines[-1] += " " + word
-            else:
-                lines.append(word)
-    return [indent + line for line in lines]

@@ -244,8 +244,8 @@ def probe(session: Session) -> None:
 
     A run of one case, or of chosen groups, asks nothing: it judges what it is told to.
     """
+    from rnn_ref.diagnosis.findings import of_probe
     from rnn_ref.diagnosis.probes import lacking
-    from rnn_ref.diagnosis.reproducer import shown
 
     if session.case is not None or session.options.groups:
         return
@@ -257,9 +257,7 @@ def probe(session: Session) -> None:
     judge = session.judge
     asked = lacking(judge.subject, judge.dtypes, judge.without, asking, judge.around)
     for name, failure in asked:
-        with judge.around():
-            plain = shown(judge.subject, Case.parse(failure.case))
-        found = {"failure": failure.as_dict(), "findings": {"gradients": plain}}
+        found = {"failure": failure.as_dict(), "findings": of_probe(judge, name, failure)}
         session.folder.post(LACKING + name, json.dumps(found))
 
 

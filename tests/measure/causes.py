@@ -22,12 +22,10 @@ from typing import Any
 import torch
 
 from rnn_ref import parity
-from rnn_ref.cases.case import Case
 from rnn_ref.cases.selection import CAPABILITIES
 from rnn_ref.diagnosis.causes import Cause, causes
-from rnn_ref.diagnosis.findings import Explainer
+from rnn_ref.diagnosis.findings import Explainer, of_probe
 from rnn_ref.diagnosis.probes import lacking
-from rnn_ref.diagnosis.reproducer import shown
 from rnn_ref.judging.properties import Property
 from rnn_ref.judging.search import Judge
 from rnn_ref.judging.subject import Subject
@@ -53,9 +51,7 @@ def failures(subject: Subject, found_by: str) -> Iterator[Entry]:
     probed = lacking(subject, DTYPES, judge.without, lambda _: None, judge.around)
     missing = dict(probed)
     for name, failure in missing.items():
-        with judge.around():
-            plain = shown(subject, Case.parse(failure.case))
-        found = {"failure": failure.as_dict(), "findings": {"gradients": plain}}
+        found = {"failure": failure.as_dict(), "findings": of_probe(judge, name, failure)}
         yield vars(row_of_probe(name, found))
     names = frozenset(missing) & CAPABILITIES.keys()
     judge = replace(judge, without=judge.without | names, lacking=names)

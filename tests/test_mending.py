@@ -1,0 +1,83 @@
+"""What a failure follows from: it vanishes when that is put right, and nothing else does it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from rnn_ref.cases.case import Case
+from rnn_ref.diagnosis.findings import Explainer
+from rnn_ref.diagnosis.mending import forms_built, mended_network, mended_settings
+from rnn_ref.judging.search import Judge
+from rnn_ref.judging.subject import Subject
+from rnn_ref.process.settings import restoring_settings
+from rnn_ref.running.options import DTYPES
+from tests.faults import FAULTS
+from tests.support.judging import PROPERTIES
+
+CASE = Case.parse("tanh L2 D1 bias T3 N2 I2 H2 float32 weights=torch input=normal h_0 seed=0")
+
+FOLLOWS = [
+    ("b_hh is dropped", "gradients_have_gradients", "network"),
+    ("b_hh is dropped", "a_network_equals_its_cell_unrolled", "network"),
+    ("The cell drops b_hh", "a_network_equals_its_cell_unrolled", "cell"),
+    ("The recurrence is cut: each step starts from h_0", "gradients_have_gradients", "network"),
+    ("A call leaves the recording of gradients off", "gradients_of_two_calls_add_up", "settings"),
+    ("All calls use the weights of the first", "changed_weights_are_the_ones_that_count",
+     "a later call"),
+    ("Packed sequences start from zero", "gradients_of_packed_sequences", "packed"),
+    ("Second derivatives are cut", "gradients_have_gradients", None),
+    ("A call prints", "nothing_is_printed", None),
+    ("An h_0 of more layers is accepted", "a_wrong_call_is_refused_and_leaves_no_trace", None),
+    ("repr", "repr_tells_the_sizes", None),
+]  # fmt: skip
+"""Faults, a property that fails for each, and what the failure follows from."""
+
+
+def planted(name: str) -> Subject:
+    """Plant a fault of the catalogue."""
+    names = {"repr": "The representation has no sizes"}
+    (fault,) = (fault for fault in FAULTS if fault.name == names.get(name, name))
+    return fault.plant()
+
+
+@pytest.mark.parametrize(("name", "by", "origin"), FOLLOWS)
+def test_a_failure_follows_from_what_mends_it(name: str, by: str, origin: str | None) -> None:
+    """Wrong numbers of the network, of later or packed calls, of the cell, or changed settings."""
+    subject, declared = planted(name), PROPERTIES[by]
+    judge = Judge(subject, DTYPES, 20, 0, subject.lacks, around=restoring_settings)
+    structure = next(iter(declared.domains))
+    failure = judge.judge(declared, structure).failure
+    assert failure
+    found = Explainer(20).findings(judge, declared, structure, failure)
+    assert found.get("follows") == origin
+
+
+@pytest.mark.parametrize("mended", [mended_network, mended_settings])
+def test_a_mended_subject_is_right_and_draws_no_more(mended: Any) -> None:
+    """Its results are torch's, and the generator moves on as without the mending."""
+    subject = planted("b_hh is dropped")
+    problem = subject.problem(CASE)
+    right = Subject("torch.nn:RNN", nn.RNN).run(problem)
+    before = torch.get_rng_state()
+    run = mended(subject).run(problem, mended(subject).build(problem))
+    assert (run.output == right.output).all()
+    module, plain = mended(subject).build(problem, dropout=0.5), subject.build(problem, dropout=0.5)
+    ends = []
+    for each in (module, plain):
+        torch.set_rng_state(before)
+        subject.run(problem, each)
+        ends.append(torch.get_rng_state())
+    assert torch.equal(*ends)
+
+
+def test_the_networks_that_a_property_builds_are_known() -> None:
+    """A property of dropout builds a network of relu, whatever its case."""
+    subject = Subject("torch.nn:RNN", nn.RNN)
+    judge = Judge(subject, DTYPES, 1, without=subject.lacks)
+    case = Case.parse(f"{CASE}".replace(" seed", " variant=p0.5 seed"))
+    built = forms_built(judge, PROPERTIES["dropout_falls_between_layers_at_its_rate"], case)
+    assert {form.nonlinearity for form in built} == {"relu"}
