@@ -5,21 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import starmap
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch.nn.utils.rnn import PackedSequence
 
 from rnn_ref.arithmetic.dtypes import Floats, Rounding
 from rnn_ref.bridge import parameters_of, to_array
 from rnn_ref.cases.problem import Problem
 from rnn_ref.judging.chance import as_far_as
 from rnn_ref.judging.comparison import INPUT, PARAMETER, ROWS, Comparison, counted, same_bits
-from rnn_ref.judging.failures import Fact, SubjectFault, raised, require
+from rnn_ref.judging.failures import Fact, SubjectFault, require
 from rnn_ref.judging.subject import Subject
-
-REFUSALS = (ValueError, TypeError, RuntimeError)
-"""The errors that torch.nn.RNN raises for misuse, by its documentation and its source."""
 
 LEVEL = 1e-14
 """The probability that a statistical test fails a correct subject.
@@ -34,29 +34,44 @@ def under(note: str, comparisons: Sequence[Comparison]) -> list[Comparison]:
     return [replace(each, note=", ".join(filter(None, (each.note, note)))) for each in comparisons]
 
 
-def refuses(
-    subject: Subject,
-    what: str,
-    call: Callable[[], Any],
-    errors: Sequence[type[Exception]] = REFUSALS,
-) -> Comparison:
-    """Raise SubjectFault unless the call raises one of `errors`."""
-    expected = "a " + " or ".join(error.__name__ for error in errors)
+def refuses(subject: Subject, what: str, call: Callable[[], Any]) -> Comparison:
+    """Raise SubjectFault unless the call raises; `what` names it, with what it was given.
+
+    Frameworks refuse by errors of many types. What is no refusal: an exit, pytest's skip, and
+    a lack of memory, which is a crash that was caught in time.
+    """
+    refused, _ = tried(subject, what, call)
+    require(what, "an error" if refused else "no error", "an error")
+    return counted(what, 1)
+
+
+def tried(subject: Subject, what: str, call: Callable[[], Any]) -> tuple[bool, Any]:
+    """Tell whether a call is refused, and return what it gives if it isn't."""
     try:
         with subject.calling(what):
-            call()
+            return False, call()
     except SubjectFault as fault:
-        error = fault.__cause__
-        if fault.out_of_memory:
+        if fault.out_of_memory or not isinstance(fault.__cause__, Exception):
             raise
-        if isinstance(error, tuple(errors)):
-            return counted(what, 1)
-        if not isinstance(error, Exception):
-            raise
-        described = raised(what, error)
-        got = f"{described.type}: {described.message} ({described.place})"
-        raise SubjectFault(Fact(what, got, expected)) from error
-    raise SubjectFault(Fact(what, "no error", expected))
+        return True, None
+
+
+def given(arguments: Mapping[str, Any]) -> str:
+    """Describe the arguments of a call, such as `input (3, 2, 4) float32, h_0 (1, 2, 5) float32`.
+
+    A tensor is told by its shape and dtype, a packed sequence by those of its data, and the
+    rest, as options are, by `name=value`.
+    """
+    return ", ".join(starmap(argument, arguments.items()))
+
+
+def argument(name: str, value: Any) -> str:
+    """Describe one argument of a call."""
+    if isinstance(value, PackedSequence):
+        return argument(f"packed {name}", value.data)
+    if isinstance(value, torch.Tensor):
+        return f"{name} {tuple(value.shape)} {str(value.dtype).removeprefix('torch.')}"
+    return f"{name}={value!r}"
 
 
 def same_facts(what: str, got: Mapping[str, object], expected: Mapping[str, object]) -> Comparison:

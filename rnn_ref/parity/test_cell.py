@@ -18,7 +18,7 @@ from rnn_ref.judging.comparison import (
     compare_steps,
     within,
 )
-from rnn_ref.judging.facts import refuses, same_facts, same_order, under, uniform
+from rnn_ref.judging.facts import given, refuses, same_facts, same_order, under, uniform
 from rnn_ref.judging.failures import Fact, SubjectFault
 from rnn_ref.judging.oracle import Oracle
 from rnn_ref.judging.properties import in_group
@@ -186,8 +186,9 @@ def test_a_wrong_call_of_a_cell_is_refused(case: Case, subject: Subject) -> list
     with torch.no_grad():
         return [
             *(
-                refuses(subject, f"a cell's call with {name}", partial(cell, *arguments))
+                refuses(subject, f"a cell's call with {name} ({told})", partial(cell, *arguments))
                 for name, arguments in wrong_calls(problem, subject.device).items()
+                for told in [given(dict(zip(("input", "hx"), arguments, strict=False)))]
             ),
             refuses(subject, "a cell with nonlinearity sigmoid", call_with_sigmoid),
         ]
@@ -205,9 +206,11 @@ def test_a_cell_without_a_batch_takes_no_batch_of_one(
     problem = subject.problem(case)
     module: Any = unrolled(subject).build(problem)
     zeros = partial(torch.zeros, dtype=TORCH_DTYPES[problem.dtype], device=subject.device)
-    call = partial(module.step[0], zeros(case.I), zeros(1, case.H))
+    arguments = {"input": zeros(case.I), "hx": zeros(1, case.H)}
+    call = partial(module.step[0], *arguments.values())
+    what = "a cell's call without a batch, hx with a batch of one"
     with torch.no_grad():
-        return [refuses(subject, "a cell's call without a batch, h with a batch of one", call)]
+        return [refuses(subject, f"{what} ({given(arguments)})", call)]
 
 
 @holds_for(promises=("unwritten.empty",), **CELL, at_most=20)

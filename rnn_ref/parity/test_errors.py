@@ -13,7 +13,7 @@ from rnn_ref.bridge import other_dtype
 from rnn_ref.cases.case import Case
 from rnn_ref.cases.problem import Problem
 from rnn_ref.judging.comparison import Comparison, counted, same_results
-from rnn_ref.judging.facts import has_parameters, refuses, same_arrays
+from rnn_ref.judging.facts import given, has_parameters, refuses, same_arrays, tried
 from rnn_ref.judging.properties import in_group
 from rnn_ref.judging.subject import Subject, read_gradients, require_results
 
@@ -70,14 +70,17 @@ STATES: dict[str, Callable[[Leaves], Leaves]] = {
 """The same for calls with an h_0."""
 
 
+def refused(
+    subject: Subject, module: torch.nn.Module, what: str, input: Any, h_0: Any = None
+) -> Comparison:
+    """Raise SubjectFault unless a call raises; it is named with the arguments that it had."""
+    arguments = {"input": input} if h_0 is None else {"input": input, "h_0": h_0}
+    return refuses(subject, f"{what} ({given(arguments)})", partial(module, *arguments.values()))
+
+
 def wrong_calls(problem: Problem, leaves: Leaves) -> dict[str, Leaves]:
     """Make the arguments of calls that are refused, by what is wrong."""
-    layout = problem.layout
-    steps = 1 if layout.batch_first and not layout.unbatched else 0
-    no_steps = reshaped("input", lambda x: x.narrow(steps, 0, 0))
-    changes = {**CALLS, "no steps": no_steps}
-    if problem.h_0 is not None:
-        changes |= STATES
+    changes = CALLS if problem.h_0 is None else CALLS | STATES
     return {name: change(leaves) for name, change in changes.items()}
 
 
@@ -88,7 +91,7 @@ def test_nonsense_is_not_constructed(case: Case, subject: Subject) -> list[Compa
     return [
         refuses(
             subject,
-            f"constructing a module with {name}",
+            f"constructing a module with {name} ({given({**sizes, **options})})",
             partial(subject.factory, **{**sizes, **options}),
         )
         for name, options in CONSTRUCTIONS.items()
@@ -105,7 +108,7 @@ def test_a_wrong_call_is_refused_and_leaves_no_trace(
     before = subject.run(problem, module)
     with torch.no_grad():
         refusals = [
-            refuses(subject, f"a call with {name}", partial(module, *wrong.values()))
+            refused(subject, module, f"a call with {name}", *wrong.values())
             for name, wrong in wrong_calls(problem, subject.leaves(problem)).items()
         ]
     after = subject.run(problem, module)
@@ -133,7 +136,7 @@ def test_a_state_of_another_batch_is_refused(case: Case, subject: Subject) -> li
     }
     with torch.no_grad():
         return [
-            refuses(subject, f"a call with {name}", partial(module, leaves["input"], h_0))
+            refused(subject, module, f"a call with {name}", leaves["input"], h_0)
             for name, h_0 in wrong.items()
         ]
 
@@ -162,6 +165,25 @@ def test_a_batch_of_none_is_accepted(case: Case, subject: Subject) -> list[Compa
         counted("shapes of empty results", len(results)),
         *same_arrays(note, gradients, zeros, problem.rounding),
     ]
+
+
+@holds_for(promises=("unwritten.empty", "unwritten.refusal"), at_most=30, far=())
+def test_an_empty_sequence_is_refused_or_gives_nothing(
+    case: Case, subject: Subject
+) -> list[Comparison]:
+    """With T = 0 a call raises, or returns an output of no steps and the initial state."""
+    problem = subject.problem(case)
+    empty = replace(problem, input=problem.input[:0], grad_output=None, grad_h_n=None)
+    module, leaves = subject.build(problem), subject.leaves(empty)
+    what = f"a call with no steps ({given(leaves)})"
+    with torch.no_grad():
+        refused, returned = tried(subject, what, partial(module, *leaves.values()))
+    if refused:
+        return [counted(what, 1)]
+    output, h_n = subject.arrays(empty, *require_results(subject, empty, returned))
+    h_0 = np.zeros(h_n.shape) if problem.h_0 is None else problem.h_0
+    note = "of an empty sequence, to be the initial state"
+    return [counted(what, 1), *same_results(empty, note, (output, h_n), (output, h_0))]
 
 
 def shorter(axis: int) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -204,7 +226,7 @@ def test_a_state_that_nearly_fits_is_refused(case: Case, subject: Subject) -> li
     module, leaves = subject.build(problem), subject.leaves(problem)
     with torch.no_grad():
         return [
-            refuses(subject, f"a call with h_0 of {name}", partial(module, leaves["input"], h_0))
+            refused(subject, module, f"a call with h_0 of {name}", leaves["input"], h_0)
             for name, h_0 in near_states(problem, leaves["h_0"]).items()
         ]
 
@@ -234,7 +256,7 @@ def test_an_input_that_nearly_fits_is_refused(case: Case, subject: Subject) -> l
     rest = [leaf for name, leaf in leaves.items() if name != "input"]
     with torch.no_grad():
         return [
-            refuses(subject, f"a call with input of {name}", partial(module, input, *rest))
+            refused(subject, module, f"a call with input of {name}", input, *rest)
             for name, input in near.items()
         ]
 
@@ -269,7 +291,7 @@ def test_a_state_that_nearly_fits_packed_sequences_is_refused(
         calls |= {"one feature less": (packed(shorter(-1)(x)), h_0)}
     with torch.no_grad():
         return [
-            refuses(subject, f"a call with packed sequences and {name}", partial(module, *wrong))
+            refused(subject, module, f"a call with packed sequences and {name}", *wrong)
             for name, wrong in calls.items()
         ]
 

@@ -133,3 +133,33 @@ class FillsUpAStateOfTooFewUnits(PlainCell):
         if hx is not None and missing > 0:
             hx = torch.nn.functional.pad(hx, (0, missing))
         return super().forward(input, hx)
+
+
+EMPTY = "an_empty_sequence_is_refused_or_gives_nothing"
+
+
+@fault(EMPTY)
+class TakesOneStepOfNone(PlainRNN):
+    """An empty sequence is taken for one step of zeros."""
+
+    def run_padded(self, input: Tensor, h_0: Tensor | None) -> tuple[Tensor, Tensor]:
+        axis = 1 if self.batch_first and input.dim() == 3 else 0
+        if input.shape[axis] == 0:
+            shape = list(input.shape)
+            shape[axis] = 1
+            input = input.new_zeros(shape)
+        return super().run_padded(input, h_0)
+
+
+@fault(EMPTY)
+class ForgetsTheStateOfAnEmptySequence(PlainRNN):
+    """An empty sequence ends in a state of zeros, whatever h_0."""
+
+    def run_padded(self, input: Tensor, h_0: Tensor | None) -> tuple[Tensor, Tensor]:
+        axis = 1 if self.batch_first and input.dim() == 3 else 0
+        if input.shape[axis]:
+            return super().run_padded(input, h_0)
+        D = 2 if self.bidirectional else 1
+        N = (input.shape[1 - axis],) if input.dim() == 3 else ()
+        output = input.new_zeros(*input.shape[:-1], D * self.hidden_size)
+        return output, input.new_zeros(D * self.num_layers, *N, self.hidden_size)
