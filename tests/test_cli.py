@@ -147,8 +147,8 @@ def test_a_right_subject_ends_in_status_0_and_a_table(tmp_path: Path) -> None:
     assert done.returncode == 0
     *lines, last = done.stdout.rstrip().splitlines()
     assert re.search(
-        rf"^{MISBEHAVING}:Right, torch \S+, cpu, float32 float64: conforms\. 6 properties,"
-        r" 188 examples, worst error 0\.\d\d of its bound, \d+ s$",
+        rf"^{MISBEHAVING}:Right, torch \S+, cpu, float32 float64 float16 bfloat16: conforms\."
+        r" 6 properties, 188 examples, worst error 0\.\d\d of its bound, \d+ s$",
         last,
     )
     rows = [line for line in lines if re.search(r" \d+ +[\d,]+ +[01]\.\d\d  holds$", line)]

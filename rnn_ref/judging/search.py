@@ -302,7 +302,7 @@ def far_examples(
 ) -> Counter[str]:
     """Count, by axis, how many of so many examples are far out along it.
 
-    A few, of one axis or two: of every axis over the properties of a run, and over its seeds.
+    A few, of one axis or several: of every axis over the properties of a run, and over its seeds.
     """
     axes = reached(declared.far_axes(structure), domain)
     if not axes:

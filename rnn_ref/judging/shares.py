@@ -28,5 +28,5 @@ def examples_of(name: str, most: int) -> int:
 
 
 def far_of(most: int) -> int:
-    """Return how many of so many examples are far out: one in forty, and at least one."""
-    return math.ceil(most / 40)
+    """Return how many of so many examples are far out: one in a hundred, and at least one."""
+    return math.ceil(most / 100)

@@ -16,6 +16,8 @@ holds_for = in_group("halves")
     dtypes=LOW,
     weights=("one-sided", "one-sided", "torch"),
     inputs=("normal",),
+    num_layers=(1,),
+    directions=(1,),
     only_far=True,
     far=("H", "I"),
 )

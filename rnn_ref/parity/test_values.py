@@ -90,7 +90,7 @@ def test_special_values_go_where_the_equations_send_them(
     results = subject.run(problem).results
     if may_overflow(plain):
         return [left_open("output and h_n", sum(array.size for array in results))]
-    expected = zip(map(special_alike, results, by_the_equations(problem)), hidden(problem))
+    expected = zip(map(special_alike, results, by_the_equations(problem)), hidden(problem), strict=True)
     bounds = [open_where(problem, array, unsaid) for array, unsaid in expected]
     return under(f"with {words}", compare_results(problem, *results, (bounds[0], bounds[1])))
 
