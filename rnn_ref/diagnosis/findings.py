@@ -13,6 +13,7 @@ from rnn_ref.diagnosis.experiment import Diagnosis, Search, diagnose
 from rnn_ref.diagnosis.fields import fields_that_matter
 from rnn_ref.diagnosis.later_calls import about_later_calls
 from rnn_ref.diagnosis.mending import (
+    ARGUMENTS,
     CELL,
     LATER,
     NETWORK,
@@ -20,6 +21,7 @@ from rnn_ref.diagnosis.mending import (
     SETTINGS,
     forms_built,
     holds_with,
+    mended_arguments,
     mended_cell,
     mended_network,
     mended_packed,
@@ -101,6 +103,8 @@ class Explainer:
                 return {"follows": NETWORK}
             if later := self.of_later_calls(judge, case):
                 return {"follows": LATER, "diagnosis": as_data(later)}
+        if holds and holds_with(mended_arguments(judge.subject), judge, declared, case):
+            return {"follows": ARGUMENTS}
         if declared.group == "packed" and holds_with(
             mended_packed(judge.subject), judge, declared, case
         ):

@@ -23,7 +23,8 @@ from rnn_ref.judging.search import Judge, fails
 from rnn_ref.judging.subject import Subject
 from rnn_ref.process.settings import restore, restoring_settings, settings
 
-NETWORK, LATER, PACKED, CELL, SETTINGS = "network", "a later call", "packed", "cell", "settings"
+NETWORK, LATER, ARGUMENTS = "network", "a later call", "arguments"
+PACKED, CELL, SETTINGS = "packed", "cell", "settings"
 """What is to blame: what may be mended, or later calls of the network alone."""
 
 
@@ -60,8 +61,29 @@ def forms_built(judge: Judge, declared: Property, case: Case) -> list[Case]:
 
 
 def mended_network(subject: Subject) -> Subject:
-    """Make a subject whose network returns the right results; all else is as it was."""
+    """Make a subject whose network returns the right results, for arguments left as they were."""
     return replace(subject, factory=partial(made, subject.factory, torch.nn.RNN, torch.Tensor))
+
+
+def mended_arguments(subject: Subject) -> Subject:
+    """Make a subject whose network is called with copies of its arguments, laid out plainly."""
+    return replace(subject, factory=partial(copying, subject.factory))
+
+
+def copying(factory: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    """Make a module that is called with copies."""
+    module = factory(*arguments, **options)
+    if isinstance(module, torch.nn.Module):
+        module.register_forward_pre_hook(copied)
+    return module
+
+
+def copied(_: Any, arguments: Any) -> Any:
+    """Copy tensors, each into memory of its own."""
+    return tuple(
+        a.clone(memory_format=torch.contiguous_format) if isinstance(a, torch.Tensor) else a
+        for a in arguments
+    )
 
 
 def mended_packed(subject: Subject) -> Subject:
@@ -109,26 +131,32 @@ def made(
     """Make a module whose calls with one type of input end in right results."""
     module = factory(*arguments, **options)
     if isinstance(module, torch.nn.Module):
-        module.register_forward_pre_hook(note_generator)
+        module.register_forward_pre_hook(note_call)
         module.register_forward_hook(partial(put_right, right, of, arguments, options))
     return module
 
 
-def note_generator(module: Any, _: Any) -> None:
-    """Keep the state of torch's generator before a call, for the masks of the right results."""
-    module.__dict__["generator_before"] = torch.get_rng_state()
+def note_call(module: Any, arguments: Any) -> Any:
+    """Keep a call's arguments, and the state of torch's generator, for the right results.
+
+    The subject gets copies, as it may write into them.
+    """
+    noted = module.__dict__.setdefault("noted_calls", [])  # a call may call the module itself
+    noted.append((arguments, torch.get_rng_state()))
+    return copied(module, arguments)
 
 
 def put_right(
-    right: type, of: type, made_with: Any, options: Any, module: Any, arguments: Any, results: Any
+    right: type, of: type, made_with: Any, options: Any, module: Any, _: Any, results: Any
 ) -> Any:
     """Return right results in place of a call's, or None where the input is of another type."""
+    arguments, generator = module.__dict__["noted_calls"].pop()
     if not isinstance(arguments[0], of):
         return None
     try:
         with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
             warnings.simplefilter("ignore")
-            torch.set_rng_state(module.generator_before)
+            torch.set_rng_state(generator)
             skeleton = right(*made_with, **{**options, "device": "meta"}).train(module.training)
             weights = {name: getattr(module, name) for name, _ in skeleton.named_parameters()}
             mended = torch.func.functional_call(skeleton, weights, arguments)
