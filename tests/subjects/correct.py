@@ -88,6 +88,15 @@ class BlockedSums(Loop):
         return sums[0]
 
 
+class OtherOrderInEval(ReversedSums):
+    """One order of summation in training, and another in eval."""
+
+    def step(self, *arguments):  # type: ignore[no-untyped-def]
+        if self.training:
+            return super().step(*arguments)
+        return Loop.step(self, *arguments)  # type: ignore[no-untyped-call]
+
+
 class Tanh(torch.autograd.Function):
     """tanh whose slope is 1 / cosh^2 of the pre-activation, not 1 - y^2."""
 
@@ -124,5 +133,6 @@ CORRECT = (
     Float64Throughout,
     ReversedSums,
     BlockedSums,
+    OtherOrderInEval,
     SlopeOfPreactivation,
 )
