@@ -154,12 +154,18 @@ MOVES: dict[str, Change] = {
 }
 
 
-@holds_for(promises=("module.to", "module.double"), **FEW, variants=tuple(MOVES))
+@holds_for(
+    promises=("module.to", "module.double"),
+    **FEW,
+    variants=tuple(MOVES),
+    dtypes=("float32",),
+    needs_dtypes=("float32", "float64"),
+)
 def test_a_module_computes_in_the_dtype_it_is_moved_to(
     case: Case, subject: Subject
 ) -> list[Comparison]:
     """After .double() or .to(float64), a float32 module computes in float64 with its weights."""
-    narrow = subject.problem(replace(case, dtype="float32"))
+    narrow = subject.problem(case)
     module = subject.build(narrow)
     module = changed(subject, "moving the module to float64", module, MOVES[case.variant])
     wide = widened(narrow, subject)
