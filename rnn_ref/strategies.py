@@ -178,17 +178,10 @@ def far_out(domain: Domain, layouts: Sequence[str], far: Sequence[str], drawn: b
     layout = LAYOUTS[picker.pick(batched if "N" in shapes[0] else layouts)]
     if layout.unbatched:
         fields["N"] = 1
-<<<<<<< HEAD
-    if not any(is_affordable(fields | shape) for shape in shapes if is_far(shape)):
-        fields |= {"L": min(domain["num_layers"]), "D": min(domain["directions"]), "H": 1}
-    fields |= picker.pick([s for s in shapes if is_affordable(fields | s)])
-    return Case(**layout._asdict(), seed=picker.seed(), **fields)
-=======
     if not any(is_affordable(fields | shape, most) for shape in shapes if is_far(shape)):
-        fields |= fewest
-    fields |= draw(st.sampled_from([s for s in shapes if is_affordable(fields | s, most)]))
-    return Case(**layout._asdict(), seed=draw(SEEDS), **fields)
->>>>>>> wt-c
+        fields |= {"L": min(domain["num_layers"]), "D": min(domain["directions"]), "H": 1}
+    fields |= picker.pick([s for s in shapes if is_affordable(fields | s, most)])
+    return Case(**layout._asdict(), seed=picker.seed(), **fields)
 
 
 def is_far(shape: Mapping[str, int]) -> bool:

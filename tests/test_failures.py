@@ -111,7 +111,7 @@ NONSENSE = {
 
 NUMBERS = {
     "OneBitInHn": Planted(ENDS, "h_n of the last layer at "),
-    "OneBitInEval": Planted(MODES, "output after eval(), against train() at step 0, row 0"),
+    "ScaledInEval": Planted(MODES, "unit 0 (after eval(), against train()):\n  got "),
     "OneBitInASecondCall": Planted(
         "two_identical_calls_agree_to_the_bit", "output of a second call at step 0, row 0"
     ),
@@ -171,7 +171,7 @@ def test_a_wrong_number_is_told_with_its_place_and_how_many_there_are(name: str)
     require_form(failure, NUMBERS[name])
     assert failure.kind == Kind.NUMBERS
     text = str(failure)
-    assert re.search(r"^.* at \w+ [\w ]+(, \w+ [\w ]+)+:$", text, re.MULTILINE)
+    assert re.search(r"^.* at \w+ [\w ]+(, \w+ [\w ]+)+( \(.*\))?:$", text, re.MULTILINE)
     assert re.search(r"^  got .*, expected .*", text, re.MULTILINE)
     assert re.search(r"^over their bound: .*: \d+ of \d+", text, re.MULTILINE)
 

@@ -209,7 +209,8 @@ class Charge(NamedTuple):
 @cache
 def charge_of_sum(k: int, r: Rounding) -> Charge:
     """Compute the charge for a sum of k terms."""
-    stores = 3 * r.u if r.ua < r.u else 0.0  # of two partial sums, then of their sum
+    # A plain loop stores both products, then their sum, and again with each bias added.
+    stores = 5 * r.u if r.ua < r.u else 0.0
     roundings = gamma(k, r.ua) + stores
     return Charge(roundings, roundings + gamma(k, CHECK), k * r.underflow, 1 + gamma(k + 8, CHECK))
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rnn_ref.cases.case import FLAGS, SIZES, Case
-from rnn_ref.cases.selection import outside, restrict
+from rnn_ref.cases.selection import outside
 from rnn_ref.diagnosis.budget import Budget
 from rnn_ref.judging.properties import Property
 from rnn_ref.judging.search import Judge, fails
@@ -74,7 +74,7 @@ def variations(
     values: Sequence[Any],
 ) -> Iterator[Case]:
     """Yield the case with other values of one field, where the property is defined for them."""
-    domain = restrict(declared.domain(structure), judge.without) | {"dtypes": judge.dtypes}
+    domain = judge.domain(declared, structure)
     for value in values:
         if value == getattr(case, name) or (name == "N" and case.unbatched):
             continue

@@ -18,6 +18,7 @@ import numpy as np
 from rnn_ref.arithmetic.bounded import Bounded
 from rnn_ref.arithmetic.dtypes import Floats
 from rnn_ref.cases.problem import Problem
+from rnn_ref.judging.comparison import within
 from rnn_ref.parameters import Network, read
 from rnn_ref.reference import (
     ACTIVATIONS,
@@ -95,6 +96,15 @@ class Oracle:
     def results(self) -> tuple[Any, Any]:
         """output and h_n."""
         return self.output, self.h_n
+
+    def near(self, output: Floats, h_n: Floats) -> tuple[Bounded, Bounded]:
+        """Expect other results of the problem to be these within the bounds of both runs.
+
+        Another program, or another mode of one, may add up in another order.
+        """
+        expected: tuple[Bounded, Bounded] = self.results
+        y, last = expected
+        return within(output, y, y), within(h_n, last, last)
 
     def returned_or_bounded(self, visible: Sequence[Floats | None]) -> list[Any]:
         """Take every layer's states: those that the subject showed, else those end to end."""

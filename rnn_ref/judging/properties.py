@@ -34,6 +34,7 @@ class Property:
 
     `name` is the name of its test, and `group` its group. `promises` are the clauses of the
     documentation that it tests. `needs` are the capabilities without which it is not judged.
+    `needs_dtypes` are the dtypes without all of which a run does not judge it.
     `domains` has the cases by structure ("" if there is only one). `variants` names what it
     tries in turn. At most `at_most` examples are drawn; some are far out along one of the axes
     `far` (see `strategies.cases`); with `only_far` all are, along the axis that is the structure.
@@ -47,6 +48,7 @@ class Property:
     group: str
     promises: Sequence[str] = ()
     needs: Sequence[str] = ()
+    needs_dtypes: Sequence[str] = ()
     domains: dict[str, Domain] = field(default_factory=lambda: {"": {}})
     variants: Sequence[str] = ()
     at_most: int = ANY_NUMBER
@@ -76,6 +78,7 @@ def holds_for(
     group: str,
     promises: Sequence[str],
     needs: Sequence[str] = (),
+    needs_dtypes: Sequence[str] = (),
     structures: bool = False,
     variants: Sequence[str] = (),
     at_most: int = ANY_NUMBER,
@@ -100,8 +103,8 @@ def holds_for(
 
     def decorate(claim: Claim) -> Test:
         declared = Property(
-            claim.__name__, claim, group, promises, needs, domains, variants, at_most, setup,
-            far=far, only_far=only_far, shrinks=shrinks,
+            claim.__name__, claim, group, promises, needs, needs_dtypes, domains, variants,
+            at_most, setup, far=far, only_far=only_far, shrinks=shrinks,
         )  # fmt: skip
 
         def by_structure(rnn_judge: Any, structure: str) -> None:

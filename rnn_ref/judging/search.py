@@ -38,6 +38,10 @@ NOT_GIVEN = {
 """Why a capability that is given beside the module is not judged."""
 
 
+CAST = frozenset({"float32", "float64"})
+"""The dtypes between which a history may cast a module."""
+
+
 class Violation(Exception):
     """Ends the judgement of a case for which a property does not hold."""
 
@@ -105,9 +109,7 @@ class Judge:
 
     def judge(self, declared: Property, structure: str = "") -> Outcome:
         """Judge a property on drawn cases of a structure, or on `self.case` if there is one."""
-        domain = restrict(declared.domain(structure), self.without)
-        dtypes = domain.get("dtypes", self.dtypes)
-        domain["dtypes"] = tuple(dtype for dtype in self.dtypes if dtype in dtypes)
+        domain = self.domain(declared, structure)
         outcome = Outcome(not_judged=self.passed_over(declared, domain))
         if outcome.not_judged:
             return outcome
@@ -123,12 +125,27 @@ class Judge:
             self.nothing_compared(declared, outcome)
         return outcome
 
+    def domain(self, declared: Property, structure: str) -> Domain:
+        """Return a property's cases of a structure, of the dtypes judged, less what is lacking.
+
+        Where one dtype is judged alone, no history casts a module to another.
+        """
+        domain = restrict(declared.domain(structure), self.without)
+        dtypes = domain.get("dtypes", self.dtypes)
+        domain["dtypes"] = tuple(dtype for dtype in self.dtypes if dtype in dtypes)
+        if self.case is None and "steps" in domain and not CAST.issubset(self.dtypes):
+            domain["steps"] = tuple(word for word in domain["steps"] if word != "cast")
+        return domain
+
     def passed_over(self, declared: Property, domain: Domain) -> str:
         """Say why a property can't be judged in this run; return an empty text if it can."""
         if declared.name in self.omitted:
             return f"--omit {declared.name}"
         if self.groups and declared.group not in self.groups:
             return "--group leaves it out"
+        missing = [name for name in declared.needs_dtypes if name not in self.dtypes]
+        if missing and self.case is None:
+            return f"needs {', '.join(missing)}, which is not judged"
         if not domain["dtypes"]:
             return f"not defined for {', '.join(dict.fromkeys(self.dtypes))}"
         lacking = sorted(self.without.intersection(declared.needs))

@@ -254,6 +254,8 @@ def test_gradients_reach_through_a_thousand_steps(case: Case, subject: Subject) 
 @holds_for(
     promises=("backward.create_graph",),
     needs=("gradients", "double_backward"),
+    needs_dtypes=("float64",),
+    dtypes=("float64",),
     nonlinearities=("tanh",),
     weights=("torch", "contracting"),
     inputs=("normal",),
@@ -263,7 +265,7 @@ def test_gradients_reach_through_a_thousand_steps(case: Case, subject: Subject) 
 def test_gradients_have_gradients(case: Case, subject: Subject) -> list[Comparison]:
     """Second derivatives agree with differences of first ones (torch.autograd.gradgradcheck)."""
     small = {axis: min(getattr(case, axis), 2) for axis in "TNIH"}
-    problem = subject.problem(replace(case, **small, L=min(case.L, 2), dtype="float64"))
+    problem = subject.problem(replace(case, **small, L=min(case.L, 2)))
     module, leaves = subject.build(problem), subject.leaves(problem, gradients=True)
     with subject.calling("reading named_parameters"):
         parameters = dict(module.named_parameters())

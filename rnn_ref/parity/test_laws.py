@@ -12,7 +12,7 @@ import numpy as np
 from rnn_ref.cases.case import LAYOUTS, Case
 from rnn_ref.cases.problem import Problem
 from rnn_ref.cases.selection import DEEP
-from rnn_ref.judging.comparison import Comparison, compare_results, within
+from rnn_ref.judging.comparison import Comparison, compare_results
 from rnn_ref.judging.oracle import Oracle
 from rnn_ref.judging.properties import in_group
 from rnn_ref.judging.subject import Run, Subject
@@ -149,9 +149,4 @@ def test_options_by_position_equal_options_by_name(
 
 def same(problem: Problem, one: Run, other: Run) -> list[Comparison]:
     """Judge one run by the other; the problem's bounds must hold for both."""
-    oracle = Oracle(problem)
-    expected = (
-        within(other.output, oracle.output, oracle.output),
-        within(other.h_n, oracle.h_n, oracle.h_n),
-    )
-    return compare_results(problem, *one.results, expected)
+    return compare_results(problem, *one.results, Oracle(problem).near(*other.results))

@@ -355,6 +355,8 @@ def test_special_values_stay_in_their_packed_sequence(
     promises=("rnn.packed", "backward.create_graph"),
     **{**BATCHES, "inputs": ("normal",), "at_most": 5, "far": ()},
     needs=("packed", "gradients", "double_backward"),
+    needs_dtypes=("float64",),
+    dtypes=("float64",),
     nonlinearities=("tanh",),
     weights=("torch", "contracting"),
 )
@@ -363,7 +365,7 @@ def test_gradients_of_packed_sequences_have_gradients(
 ) -> list[Comparison]:
     """Second derivatives of packed sequences agree with differences of first ones."""
     small = {axis: min(getattr(case, axis), 2) for axis in "TNIH"}
-    batch = pack(replace(case, **small, L=min(case.L, 2), dtype="float64"), subject)
+    batch = pack(replace(case, **small, L=min(case.L, 2)), subject)
     module, data = subject.build(batch.problem), batch.packed.data.requires_grad_()
 
     def of_data(data: torch.Tensor) -> tuple[torch.Tensor, ...]:

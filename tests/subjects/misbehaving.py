@@ -117,11 +117,11 @@ class OneBitInHn(Changed):
         return output, one_bit_off(h_n)
 
 
-class OneBitInEval(Changed):
-    """Has one bit that is another in eval."""
+class ScaledInEval(Changed):
+    """Has an output that is a thousandth larger in eval."""
 
     def change(self, output: Tensor, h_n: Tensor) -> Any:
-        return (output if self.training else one_bit_off(output)), h_n
+        return (output if self.training else 1.001 * output), h_n
 
 
 class OneBitInASecondCall(Changed):
