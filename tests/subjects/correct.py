@@ -137,5 +137,5 @@ CORRECT = (
     SlopeOfPreactivation,
 )
 
-ONE_BY_ONE = (ReversedSums, BlockedSums)
+ONE_BY_ONE = (ReversedSums, BlockedSums, OtherOrderInEval)
 """Those that round every partial sum to the dtype, which a 16-bit dtype has too few bits for."""
