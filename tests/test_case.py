@@ -131,7 +131,8 @@ def test_a_line_shows_every_field() -> None:
     others = {
         "nonlinearity": "relu", "L": 3, "D": 1, "bias": False, "T": 4, "N": 2, "I": 5, "H": 6,
         "dtype": "float64", "batch_first": True, "unbatched": True, "weights": "zero",
-        "input": "large", "h_0": True, "loss": "h_n", "variant": "a", "seed": 1,
+        "input": "large", "h_0": True, "loss": "h_n", "variant": "a",
+        "history": "call", "seed": 1,
     }  # fmt: skip
     assert set(others) == {field.name for field in fields(Case)}
     lines = {str(Case(**(base.__dict__ | {name: value}))) for name, value in others.items()}
