@@ -129,8 +129,9 @@ class Reporting:
         rows, seconds = [self.rows[name] for name in names], time.monotonic() - self.started
         rows += [row_of_probe(*each) for each in lacking(self.session.folder).items()]
         found = causes(vars(row) for row in rows if row.verdict == "FAILS")
+        options = self.session.told_options
         environment = json.loads(self.session.folder.read_post(ENVIRONMENT))
-        line = closing_line(self.session.options, rows, found, seconds, environment["torch"])
+        line = closing_line(options, rows, found, seconds, environment["torch"])
         self.print_end(terminalreporter, line, found, rows)
         write_job_summary(line, found, rows)
         for annotation in error_annotations(found):
@@ -140,10 +141,10 @@ class Reporting:
         if folder := self.session.option("reproducer"):
             from rnn_ref.running.programs import write_programs
 
-            written = write_programs(Path(folder), self.session.options, found)
+            written = write_programs(Path(folder), options, found)
             terminalreporter.write_line(f"{folder}: {plural(written, 'program', 'programs')}")
         if file := self.session.option("json"):
-            told = as_json(self.session.options, rows, found, line, seconds, environment)
+            told = as_json(options, rows, found, line, seconds, environment)
             text = json.dumps(told, indent=1, allow_nan=False)
             Path(file).write_text(text + "\n", encoding="utf-8")
 
