@@ -128,8 +128,8 @@ class Judge:
         lacking = self.without.intersection(declared.needs)
         names = sorted(lacking or emptied(domain, self.without))
         known = self.subject.not_judged
-        if reasons := dict.fromkeys(known[name] for name in names if name in known):
-            return ", ".join(reasons)
+        if reasons := [known[name] for name in names if name in known]:
+            return reasons[0]
         if names:
             how = "lacks" if self.lacking.intersection(names) else "--without"
             return f"{how} {', '.join(names)}"

@@ -22,7 +22,7 @@ from rnn_ref.running.session import (
     Session,
     lacking,
 )
-from rnn_ref.running.summary import cause_lines, group_lines
+from rnn_ref.running.summary import cause_lines, group_lines, reason_lines
 
 VERBOSITY = 2
 """How many -q `rnn-ref verify` gives pytest: its run prints no more than what is printed here."""
@@ -166,5 +166,8 @@ class Reporting:
         terminalreporter.write_line("")
         for each in table(rows, width) if verbose else group_lines(rows):
             terminalreporter.write_line(each, red="FAIL" in each)
+        if self.session.told_options.function:  # no option has said what is not asked of it
+            terminalreporter.write_line("")
+            terminalreporter.write_line("\n".join(reason_lines(rows)))
         terminalreporter.write_line("")
         terminalreporter.write_line(line, bold=True)
