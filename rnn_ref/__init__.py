@@ -2,5 +2,6 @@
 
 from rnn_ref.functional import Gradients, rnn, rnn_backward
 from rnn_ref.judging.check import Check, check
+from rnn_ref.marking import Function, function
 
-__all__ = ["Check", "Gradients", "check", "rnn", "rnn_backward"]
+__all__ = ["Check", "Function", "Gradients", "check", "function", "rnn", "rnn_backward"]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,51 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rnn_ref.container import Arguments, Forward, LayerByLayer, like, way
 from rnn_ref.process.environment import not_installed
-
-Forward = Callable[..., Any]
-Arguments = tuple[Tensor, ...]
-
-
-class Rerouted(nn.RNN):
-    """An nn.RNN whose calls go through what `prepare` makes of it, once for each form of call.
-
-    `prepare` takes the same module as a plain nn.RNN, and a call's arguments, and
-    returns what is called instead. A form is all that may be frozen into it: shapes,
-    dtypes, mode, and whether there are gradients.
-    """
-
-    prepare: Callable[[nn.RNN, Arguments], Forward]
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self.prepared: dict[Any, Forward] = {}
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "prepared": {}}
-
-    def plain(self) -> nn.RNN:
-        """Make a plain nn.RNN with the same parameters."""
-        twin = nn.RNN.__new__(nn.RNN)
-        twin.__dict__ = {name: v for name, v in self.__dict__.items() if name != "prepared"}
-        for name in ("_forward_pre_hooks", "_forward_hooks", "_backward_hooks"):
-            twin.__dict__[name] = OrderedDict()  # the module called runs its own
-        return twin
-
-    def forward(self, input: Tensor, hx: Tensor | None = None) -> Any:  # type: ignore[override]
-        arguments = (input,) if hx is None else (input, hx)
-        described = [(tuple(a.shape), a.dtype, a.requires_grad) for a in arguments]
-        weights = [(id(p), p.dtype, p.requires_grad) for p in self.parameters()]
-        form = (*described, *weights, self.training, torch.is_grad_enabled())
-        if form not in self.prepared:
-            with torch.random.fork_rng(devices=[]):  # what is prepared draws nothing of the call's
-                self.prepared[form] = type(self).prepare(self.plain(), arguments)
-        return self.prepared[form](*arguments)
-
-
-def way(prepare: Callable[[nn.RNN, Arguments], Forward]) -> type[Rerouted]:
-    """Make a subject that calls what `prepare` makes of the plain module."""
-    return type(prepare.__name__, (Rerouted,), {"prepare": staticmethod(prepare)})
 
 
 def eager_without_onednn(*arguments: Any, **options: Any) -> nn.RNN:
@@ -204,16 +160,6 @@ def ensemble(rnn: nn.RNN, skeleton: nn.RNN) -> Forward:
     return call
 
 
-def like(rnn: nn.RNN, kind: type[nn.RNN]) -> nn.RNN:
-    """Make a network of a kind with the options and the mode of another."""
-    made = kind(
-        rnn.input_size, rnn.hidden_size, rnn.num_layers, nonlinearity=rnn.nonlinearity,
-        bias=rnn.bias, batch_first=rnn.batch_first, dropout=rnn.dropout,
-        bidirectional=rnn.bidirectional,
-    )  # fmt: skip
-    return made.train(rnn.training)
-
-
 @way
 def vmapped(rnn: nn.RNN, _: Arguments) -> Forward:
     """Through torch.func.vmap, one of an ensemble."""
@@ -283,31 +229,6 @@ class Bare(nn.RNNCell):
 
     def reset_parameters(self) -> None:
         """Leave them."""
-
-
-class LayerByLayer(nn.RNN):
-    """An nn.RNN whose layers a subclass runs: all that is around them, layouts and dropout."""
-
-    def forward(self, input: Tensor, hx: Tensor | None = None) -> Any:  # type: ignore[override]
-        unbatched = input.dim() == 2
-        x = input[:, None] if unbatched else input.transpose(0, 1) if self.batch_first else input
-        D = 2 if self.bidirectional else 1
-        h_0 = hx[:, None] if unbatched and hx is not None else hx
-        if h_0 is None:
-            h_0 = x.new_zeros(self.num_layers * D, x.shape[1], self.hidden_size)
-        h_n = []
-        for l in range(self.num_layers):
-            x = nn.functional.dropout(x, self.dropout, self.training and l > 0)
-            x, last = self.layer(l, x, h_0[l * D : l * D + D])
-            h_n.append(last)
-        h = torch.cat(h_n)
-        if unbatched:
-            return x[:, 0], h[:, 0]
-        return (x.transpose(0, 1) if self.batch_first else x), h
-
-    def layer(self, l: int, x: Tensor, h_0: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute the states (T, N, D*H) of a layer, and the last ones (D, N, H)."""
-        raise NotImplementedError
 
 
 class OnnxOperator(LayerByLayer):

@@ -110,7 +110,7 @@ BLAMED = {
     "NoGradient": "backward raised RuntimeError",
     "Unsteady": "not repeatable: identical runs give other results",
     "NaNs": "got nan, expected",
-    "not_a_module": "constructing the module raised AttributeError",
+    "not_a_module": "calling the function for a module raised AttributeError",
 }
 
 

@@ -46,6 +46,10 @@ def never(*words: str) -> Domain:
 
 
 CAPABILITIES: dict[str, Capability] = {
+    "module": Capability(
+        "a module's own: state, options, hooks, modes, initialisation, histories of uses"
+    ),
+    "refusals": Capability("errors for calls with wrong ranks, sizes or dtypes", never("refused")),
     "gradients": Capability("backward through the module", never(*history.GRADIENTS)),
     "double_backward": Capability("backward through backward"),
     "packed": Capability("a packed sequence as input", never("packed")),
@@ -133,6 +137,12 @@ def restrict(domain: Domain, without: Iterable[str]) -> Domain:
             values = domain.get(name, remaining)
             domain[name] = tuple(value for value in values if value in remaining)
     return domain
+
+
+def emptied(domain: Domain, without: Iterable[str]) -> list[str]:
+    """List those capabilities whose lack has left an argument of a restricted domain no value."""
+    empty = {argument for argument, values in domain.items() if not values}
+    return [name for name in without if empty.intersection(CAPABILITIES[name].remaining)]
 
 
 def outside(case: Case, domain: Domain) -> str:

@@ -245,6 +245,8 @@ SHAPES = "output is (T, N, D * hidden_size), h_n is (D * num_layers, N, hidden_s
 
 HINTS = {
     Wiring.CONSTRUCTION: "the constructor takes input_size, hidden_size, nn.RNN's options",
+    Wiring.FUNCTION: "it must make a module; one that computes on arrays is marked by"
+    " @rnn_ref.function()",
     Wiring.PARAMETERS: "state_dict has nn.RNN's names: weight_ih_l0, weight_hh_l0, ...",
     Wiring.CALL: "a module is called with an input (T, N, input_size), and an h_0 or nothing",
     Wiring.RESULT: "a call must return two tensors, (output, h_n)",

@@ -50,6 +50,11 @@ if sys.argv[1:]:  # another subject to compare with, such as torch.nn:RNN
     Subject = getattr(importlib.import_module(module), name)
 """
 
+CONTAINER = """
+from rnn_ref.container import container
+Subject = container(Subject)  # a module that calls the function
+""".strip()
+
 TENSOR = "def tensor(numbers):\n    return torch.tensor(numbers, {options})"
 
 JUDGE = """
@@ -81,6 +86,7 @@ def reproducer(
     replay: str = "",
     gradients: Sequence[str] = (),
     device: str = "cpu",
+    function: bool = False,
 ) -> str:
     """Write the program that calls a subject on a case and compares the results.
 
@@ -89,7 +95,8 @@ def reproducer(
     1 if not, if a result has another form, or if the subject raises. An argument
     `module:attribute` names another subject to run. `sentence` says what is wrong, and `replay`
     is the command that judges the case; `rounding` is the model that the bounds follow
-    (default: the dtype's own).
+    (default: the dtype's own). The subject may be a `function` of arrays: its program needs
+    this package's container too.
 
     Raises ValueError unless the subject's name is `module:attribute`, of Python's identifiers.
     """
@@ -98,6 +105,7 @@ def reproducer(
     parts: list[Part] = [
         *header(case, sentence, replay),
         *imports(subject_name),
+        *([CONTAINER] if function else []),
         BLANK,
         ANOTHER_SUBJECT.strip(),
         BLANK,
@@ -146,6 +154,8 @@ def shown(subject: Subject, case: Case) -> list[str] | None:
             return []
     except SubjectFault:
         return []
+    if "gradients" in subject.lacks:
+        return None
     try:
         run = subject.run(problem, gradients=True)
     except SubjectFault:

@@ -40,6 +40,7 @@ class Wiring(StrEnum):
     """What must go well before any number can be judged; the words are those of a message."""
 
     CONSTRUCTION = "constructing the module"
+    FUNCTION = "calling the function for a module"
     PARAMETERS = "setting the parameters"
     CALL = "the call"
     RESULT = "the result of the call"
@@ -209,8 +210,8 @@ def folder_of(package: str) -> str:
 
 
 OURS, TORCH, NUMPY, PYTEST = map(folder_of, ("rnn_ref", "torch", "numpy", "_pytest"))
-WAYS = OURS + "ways.py"
-"""The file of the subjects that this package ships: what it raises is a subject's."""
+SUBJECTS = (OURS + "ways.py", OURS + "container.py")
+"""The files of the subjects that this package ships: what they raise is a subject's."""
 
 PYTHON = (sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), "<")
 """Where Python's own files are; frames without a file begin with `<`."""
@@ -233,7 +234,7 @@ def place(frames: Sequence[tuple[str, int]]) -> str:
 
 def is_ours(file: str) -> bool:
     """Tell whether a file belongs to this package, and is not a subject."""
-    return file.startswith(OURS) and file != WAYS
+    return file.startswith(OURS) and file not in SUBJECTS
 
 
 def is_theirs(file: str) -> bool:

@@ -12,9 +12,11 @@ import torch
 
 from rnn_ref.arithmetic.dtypes import LOW, ROUNDING
 from rnn_ref.bridge import TORCH_DTYPES
+from rnn_ref.container import container
 from rnn_ref.judging.failures import CannotLoad
 from rnn_ref.judging.replay import DEFAULT_CELL, DEFAULT_SUBJECT
 from rnn_ref.judging.subject import Subject, Watch, described
+from rnn_ref.marking import Function
 
 
 def load(
@@ -28,6 +30,7 @@ def load(
     """Load MODULE:CALLABLE, and its cell, from the path or the working directory.
 
     torch.nn.RNN's cell is torch.nn.RNNCell; other subjects have none unless `cell` names it.
+    A function that `rnn_ref.function` has marked is judged in a container, on the CPU.
     Raises CannotLoad, in one sentence, if the subject or its cell can't be loaded, or the
     device is not available.
     """
@@ -35,14 +38,19 @@ def load(
         cell = DEFAULT_CELL
     factory = load_callable("subject", name)
     cell_factory = None if cell is None else load_callable("cell", cell)
+    function = factory if isinstance(factory, Function) else None
+    if function is not None and device.partition(":")[0] != "cpu":
+        raise CannotLoad(f"device: a function computes on the cpu, got {device!r}")
     try:
         torch.zeros(1, device=device).cpu()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise CannotLoad(f"device {device!r} is not available: {first_line(error)}") from error
     packing = torch.nn.utils.rnn if name == DEFAULT_SUBJECT else None
     return Subject(
-        name, factory, device, cell or "", cell_factory, packing,
+        name, container(function) if function else factory, device, cell or "", cell_factory,
+        packing,
         flushes=flushes, flushed=flushed(device), watch=watch,
+        function=function,
     )  # fmt: skip
 
 

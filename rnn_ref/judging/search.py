@@ -14,7 +14,7 @@ from hypothesis import Phase
 from hypothesis.strategies import SearchStrategy
 
 from rnn_ref.cases.case import Case
-from rnn_ref.cases.selection import DEEPEST, Domain, outside, reached, restrict
+from rnn_ref.cases.selection import DEEPEST, Domain, emptied, outside, reached, restrict
 from rnn_ref.judging.comparison import Comparison
 from rnn_ref.judging.deviations import Deviation
 from rnn_ref.judging.failures import (
@@ -30,13 +30,6 @@ from rnn_ref.judging.replay import DEFAULT_CELL, DEFAULT_SUBJECT, command
 from rnn_ref.judging.shares import examples_of, far_of
 from rnn_ref.judging.subject import Subject
 from rnn_ref.strategies import cases
-
-NOT_GIVEN = {
-    "cell": "no --cell given",
-    "packing": f"torch's own functions, which are judged with {DEFAULT_SUBJECT}",
-}
-"""Why a capability that is given beside the module is not judged."""
-
 
 CAST = frozenset({"float32", "float64"})
 """The dtypes between which a history may cast a module."""
@@ -148,11 +141,12 @@ class Judge:
             return f"needs {', '.join(missing)}, which is not judged"
         if not domain["dtypes"]:
             return f"not defined for {', '.join(dict.fromkeys(self.dtypes))}"
-        lacking = sorted(self.without.intersection(declared.needs))
-        if not_given := self.subject.lacks.intersection(lacking):
-            return ", ".join(NOT_GIVEN[name] for name in sorted(not_given))
-        if lacking or not all(domain.values()):
-            names = lacking or sorted(self.without)
+        lacking = self.without.intersection(declared.needs)
+        names = sorted(lacking or emptied(domain, self.without))
+        known = self.subject.not_judged
+        if reasons := [known[name] for name in names if name in known]:
+            return reasons[0]
+        if names:
             how = "lacks" if self.lacking.intersection(names) else "--without"
             return f"{how} {', '.join(names)}"
         if self.case is not None:

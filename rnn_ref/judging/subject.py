@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -16,6 +17,8 @@ from rnn_ref.bridge import TORCH_DTYPES, set_parameters, to_array, to_tensor
 from rnn_ref.cases.case import Case
 from rnn_ref.cases.problem import Problem
 from rnn_ref.judging.failures import Fact, SubjectFault, Wiring, raised, require
+from rnn_ref.judging.replay import DEFAULT_SUBJECT
+from rnn_ref.marking import Function
 
 
 class Watch(Protocol):
@@ -66,6 +69,12 @@ DEFAULTS = {
 }
 """nn.RNN's options and their defaults, in the order of its signature."""
 
+NOT_GIVEN = {
+    "cell": "no --cell given",
+    "packing": f"torch's own functions, which are judged with {DEFAULT_SUBJECT}",
+}
+"""Why a capability that is given beside the module is not judged."""
+
 
 @dataclass(frozen=True)
 class Subject:
@@ -74,6 +83,7 @@ class Subject:
     `cell` makes cells like nn.RNNCell, `packing` has the functions of torch.nn.utils.rnn by
     name; None if the subject has none. With `flushes`, it may take subnormal numbers for zero;
     in the dtypes `flushed`, the processor's own products do.
+    `function` is the function of arrays that the modules call, if the subject is one.
     """
 
     name: str
@@ -85,13 +95,23 @@ class Subject:
     flushes: bool = False
     flushed: frozenset[str] = frozenset()
     watch: Watch | None = None
+    function: Function | None = None
 
     @property
     def lacks(self) -> frozenset[str]:
-        """The capabilities that are not there: cell and packing if not given, fork but on a CPU."""
-        given = {name for name in ("cell", "packing") if getattr(self, name) is None}
-        forks = hasattr(os, "fork") and torch.device(self.device).type == "cpu"
-        return frozenset(given | (set() if forks else {"fork"}))
+        """The capabilities that are not there."""
+        return frozenset(self.not_judged)
+
+    @property
+    def not_judged(self) -> dict[str, str]:
+        """The capabilities that are not there, each with the reason.
+
+        cell and packing if not given, fork but on a CPU, and what a function has not.
+        """
+        reasons = {name: why for name, why in NOT_GIVEN.items() if getattr(self, name) is None}
+        if not (hasattr(os, "fork") and torch.device(self.device).type == "cpu"):
+            reasons["fork"] = "only processes on a CPU fork"
+        return reasons | (self.function.not_judged if self.function else {})
 
     def rounding(self, dtype: str) -> Rounding:
         """Return the rounding model that the subject is judged by."""
@@ -133,7 +153,8 @@ class Subject:
         """
         I, H, options = problem.input.shape[2], problem.H, options_of(problem)
         options["dropout"] = dropout
-        with self.calling(Wiring.CONSTRUCTION):
+        plain = inspect.isroutine(self.factory) and self.function is None
+        with self.calling(Wiring.FUNCTION if plain else Wiring.CONSTRUCTION):
             if positional:
                 module = self.factory(I, H, *options.values())
             else:

@@ -74,7 +74,7 @@ def test_packed_arguments_may_be_named_and_h_0_none(
     return comparisons
 
 
-@holds_for(promises=("unwritten.hooks",), at_most=50)
+@holds_for(promises=("unwritten.hooks",), at_most=50, needs=("module",))
 def test_forward_hooks_run_in_order_and_may_replace(
     case: Case, subject: Subject
 ) -> list[Comparison]:
@@ -125,7 +125,9 @@ def whose(got: Any, own: Tensor) -> str:
     return "the caller's input" if got is own else "another input"
 
 
-@holds_for(promises=("unwritten.hooks", "backward.chain_rule"), needs=("gradients",), at_most=50)
+@holds_for(
+    promises=("unwritten.hooks", "backward.chain_rule"), needs=("gradients", "module"), at_most=50
+)
 def test_full_backward_hooks_run_and_may_replace(case: Case, subject: Subject) -> list[Comparison]:
     """A full backward hook runs once, sees the upstream gradients, and may replace the input's."""
     problem = subject.problem(case)
@@ -151,7 +153,9 @@ def test_full_backward_hooks_run_and_may_replace(case: Case, subject: Subject) -
     return [shown, *under("the arguments' gradients doubled by a hook", compared)]
 
 
-@holds_for(promises=("unwritten.pure", "module.requires_grad"), needs=("gradients",), at_most=50)
+@holds_for(
+    promises=("unwritten.pure", "module.requires_grad"), needs=("gradients", "module"), at_most=50
+)
 def test_a_call_leaves_requires_grad_as_it_was(case: Case, subject: Subject) -> list[Comparison]:
     """Whichever of input, h_0 and parameters require gradients, they do so after a call."""
     problem = subject.problem(case)
@@ -169,7 +173,7 @@ def test_a_call_leaves_requires_grad_as_it_was(case: Case, subject: Subject) -> 
     return [same_facts("after a call, requires_grad of", after, before)]
 
 
-@holds_for(promises=("module.load", "unwritten.own"), at_most=30)
+@holds_for(promises=("module.load", "unwritten.own"), at_most=30, needs=("module",))
 def test_a_loaded_state_is_copied(case: Case, subject: Subject) -> list[Comparison]:
     """What is written into a state's tensors after load_state_dict does not reach the module."""
     problem = subject.problem(case)
@@ -192,7 +196,7 @@ def negated(problem: Problem) -> dict[str, Any]:
     return {name: -array for name, array in problem.parameters.items()}
 
 
-@holds_for(promises=("module.state_dict",), at_most=30)
+@holds_for(promises=("module.state_dict",), at_most=30, needs=("module",))
 def test_state_dict_shows_the_living_parameters(case: Case, subject: Subject) -> list[Comparison]:
     """What is written into state_dict's tensors counts; what is written into parameters shows."""
     problem = subject.problem(case)

@@ -84,7 +84,7 @@ def wrong_calls(problem: Problem, leaves: Leaves) -> dict[str, Leaves]:
     return {name: change(leaves) for name, change in changes.items()}
 
 
-@holds_for(promises=("rnn.nonlinearity", "unwritten.refusal"), at_most=20)
+@holds_for(promises=("rnn.nonlinearity", "unwritten.refusal"), at_most=20, needs=("module",))
 def test_nonsense_is_not_constructed(case: Case, subject: Subject) -> list[Comparison]:
     """Sizes that are not positive or not whole, unknown options and values raise errors."""
     sizes = {"input_size": case.I, "hidden_size": case.H}
@@ -98,7 +98,7 @@ def test_nonsense_is_not_constructed(case: Case, subject: Subject) -> list[Compa
     ]
 
 
-@holds_for(promises=("rnn.input", "unwritten.refusal"), at_most=30)
+@holds_for(promises=("rnn.input", "unwritten.refusal"), at_most=30, needs=("refusals",))
 def test_a_wrong_call_is_refused_and_leaves_no_trace(
     case: Case, subject: Subject
 ) -> list[Comparison]:
@@ -124,7 +124,7 @@ def test_a_wrong_call_is_refused_and_leaves_no_trace(
     at_most=20,
     layouts=("steps", "batch_first"),
     initial_states=(True,),
-    needs=("h_0",),
+    needs=("h_0", "refusals"),
 )
 def test_a_state_of_another_batch_is_refused(case: Case, subject: Subject) -> list[Comparison]:
     """h_0 for more rows than the input has, or without a batch where it has one, raises errors."""
@@ -217,7 +217,7 @@ def near_states(problem: Problem, h_0: torch.Tensor) -> dict[str, torch.Tensor]:
 @holds_for(
     promises=("rnn.hx", "rnn.unbatched", "unwritten.refusal"),
     initial_states=(True,),
-    needs=("h_0",),
+    needs=("h_0", "refusals"),
     at_most=40,
 )
 def test_a_state_that_nearly_fits_is_refused(case: Case, subject: Subject) -> list[Comparison]:
@@ -234,6 +234,7 @@ def test_a_state_that_nearly_fits_is_refused(case: Case, subject: Subject) -> li
 @holds_for(
     promises=("rnn.input", "rnn.hx", "rnn.unbatched", "unwritten.refusal"),
     at_most=40,
+    needs=("refusals",),
 )
 def test_an_input_that_nearly_fits_is_refused(case: Case, subject: Subject) -> list[Comparison]:
     """Input of a feature too few or too many, or of other rows than h_0 has, raises errors."""
@@ -265,7 +266,7 @@ def test_an_input_that_nearly_fits_is_refused(case: Case, subject: Subject) -> l
     promises=("rnn.packed", "rnn.hx", "unwritten.refusal"),
     layouts=("steps", "batch_first"),
     initial_states=(True,),
-    needs=("h_0", "packed"),
+    needs=("h_0", "packed", "refusals"),
     far=("T", "I", "L"),
     at_most=40,
 )

@@ -77,7 +77,7 @@ def is_frozen(name: str, variant: str, L: int) -> bool:
     return name.partition("_l")[0] in variant.split("+")
 
 
-@holds_for(promises=("module.requires_grad",), needs=GRADIENTS, variants=FROZEN)
+@holds_for(promises=("module.requires_grad",), needs=("gradients", "module"), variants=FROZEN)
 def test_what_is_frozen_gets_no_gradient_and_the_rest_its_own(
     case: Case, subject: Subject
 ) -> list[Comparison]:
@@ -208,7 +208,7 @@ def test_changed_weights_are_the_ones_that_count(case: Case, subject: Subject) -
     return compare_all(subject, problem, module)
 
 
-@holds_for(promises=("module.eval", "module.train"), needs=GRADIENTS)
+@holds_for(promises=("module.eval", "module.train"), needs=("gradients", "module"))
 def test_gradients_are_there_in_eval_too(case: Case, subject: Subject) -> list[Comparison]:
     """Evaluation mode, without dropout, changes neither results nor gradients."""
     problem = subject.problem(case)
@@ -227,7 +227,7 @@ def compare_all(subject: Subject, problem: Problem, module: torch.nn.Module) -> 
     ]
 
 
-@holds_for(promises=("checkpoint.recomputed",), needs=GRADIENTS, at_most=50)
+@holds_for(promises=("checkpoint.recomputed",), needs=("gradients", "module"), at_most=50)
 def test_gradients_survive_checkpointing(case: Case, subject: Subject) -> list[Comparison]:
     """Recomputed in backward (torch.utils.checkpoint), the forward pass gives the gradients."""
     problem = subject.problem(case)

@@ -21,7 +21,10 @@ LIVES: dict[str, Any] = {
 
 
 @holds_for(
-    promises=("unwritten.histories", "unwritten.memory", "unwritten.pure"), **LIVES, structures=True
+    promises=("unwritten.histories", "unwritten.memory", "unwritten.pure"),
+    **LIVES,
+    structures=True,
+    needs=("module",),
 )
 def test_every_step_of_a_history_gives_what_the_reference_gives(
     case: Case, subject: Subject

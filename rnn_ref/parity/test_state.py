@@ -67,6 +67,7 @@ def differing(problem: Problem) -> dict[str, Any]:
         "module.named_parameters",
     ),
     **FEW,
+    needs=("module",),
 )  # fmt: skip
 def test_parameters_have_their_documented_names_order_and_shapes(
     case: Case, subject: Subject
@@ -95,7 +96,7 @@ def test_parameters_have_their_documented_names_order_and_shapes(
     ]
 
 
-@holds_for(promises=("module.strict",), **FEW)
+@holds_for(promises=("module.strict",), **FEW, needs=("module",))
 def test_state_dict_is_strict(case: Case, subject: Subject) -> list[Comparison]:
     """load_state_dict refuses a missing name, an extra name and a wrong shape."""
     module = subject.build(subject.problem(case))
@@ -160,6 +161,7 @@ MOVES: dict[str, Change] = {
     variants=tuple(MOVES),
     dtypes=("float32",),
     needs_dtypes=("float32", "float64"),
+    needs=("module",),
 )
 def test_a_module_computes_in_the_dtype_it_is_moved_to(
     case: Case, subject: Subject
@@ -189,7 +191,7 @@ def widened(problem: Problem, subject: Subject) -> Problem:
     )
 
 
-@holds_for(promises=("rnn.initialized", "seed.sets"), at_most=10, far=())
+@holds_for(promises=("rnn.initialized", "seed.sets"), at_most=10, far=(), needs=("module",))
 def test_weights_begin_uniform_within_one_over_the_root_of_hidden_size(
     case: Case, subject: Subject
 ) -> list[Comparison]:
@@ -241,7 +243,7 @@ def test_a_module_is_made_with_the_dtype_and_device_asked_for(
     return [*facts, counted("dtype and device of output and h_n", 2 * len(results))]
 
 
-@holds_for(promises=("unwritten.own",), at_most=10, far=())
+@holds_for(promises=("unwritten.own",), at_most=10, far=(), needs=("module",))
 def test_two_modules_begin_with_weights_of_their_own(
     case: Case, subject: Subject
 ) -> list[Comparison]:
@@ -260,7 +262,13 @@ def test_two_modules_begin_with_weights_of_their_own(
     return [counted("parameters of two modules", len(first))]
 
 
-@holds_for(promises=("rnn.initialized", "unwritten.own"), at_most=20, far=(), num_layers=(2, 2, 3))
+@holds_for(
+    promises=("rnn.initialized", "unwritten.own"),
+    at_most=20,
+    far=(),
+    num_layers=(2, 2, 3),
+    needs=("module",),
+)
 def test_parameters_begin_with_values_of_their_own(
     case: Case, subject: Subject
 ) -> list[Comparison]:
@@ -279,7 +287,7 @@ def test_parameters_begin_with_values_of_their_own(
     return [counted("pairs of parameters", len(pairs))]
 
 
-@holds_for(promises=("module.train", "module.eval"), **FEW)
+@holds_for(promises=("module.train", "module.eval"), **FEW, needs=("module",))
 def test_training_mode_and_eval_are_alike_without_dropout(
     case: Case, subject: Subject
 ) -> list[Comparison]:
@@ -295,7 +303,7 @@ def test_training_mode_and_eval_are_alike_without_dropout(
     )
 
 
-@holds_for(promises=("rnn.flatten",), **FEW)
+@holds_for(promises=("rnn.flatten",), **FEW, needs=("module",))
 def test_flattening_changes_nothing(case: Case, subject: Subject) -> list[Comparison]:
     """`flatten_parameters` leaves names, weights and results as they are."""
     problem = subject.problem(case)
@@ -307,7 +315,13 @@ def test_flattening_changes_nothing(case: Case, subject: Subject) -> list[Compar
     return [*parameters, *compare_results(problem, *run.results, Oracle(problem).results)]
 
 
-@holds_for(promises=("unwritten.tied",), **FEW, num_layers=(2, 3), directions=(1,), needs=("deep",))
+@holds_for(
+    promises=("unwritten.tied",),
+    **FEW,
+    num_layers=(2, 3),
+    directions=(1,),
+    needs=("deep", "module"),
+)
 def test_tied_weights_count_in_every_place(case: Case, subject: Subject) -> list[Comparison]:
     """One parameter that is weight_hh of two layers acts in both; so does a change in place."""
     problem = subject.problem(case)
@@ -418,7 +432,7 @@ def test_a_module_on_the_meta_device_has_shapes_alone(
     return [*facts, *compare_results(problem, *run.results, Oracle(problem).results)]
 
 
-@holds_for(promises=("module.extra_repr",), at_most=10)
+@holds_for(promises=("module.extra_repr",), at_most=10, needs=("module",))
 def test_repr_tells_the_sizes(case: Case, subject: Subject) -> list[Comparison]:
     """The module's repr names input_size, hidden_size and the options that are not defaults."""
     problem = subject.problem(case)

@@ -271,7 +271,8 @@ def measure_case(subject: Subject, case: Case, without: Iterable[str] = ()) -> d
     """Measure a subject on a case; return its fault, as one sentence, if there is one."""
     try:
         oracles = oracles_of(subject.problem(case))
-        return measure(subject, oracles, gradients="gradients" not in without)
+        lacking = {*without, *subject.lacks}
+        return measure(subject, oracles, gradients="gradients" not in lacking)
     except SubjectFault as fault:
         return {"fault": str(fault)}
     except Exception as error:
@@ -316,7 +317,7 @@ def describe_subject(
 def source(factory: Any) -> str:
     """Compute a digest of a subject's source file; empty if it has no Python source."""
     try:
-        text = Path(inspect.getsourcefile(factory) or "").read_bytes()
+        text = Path(inspect.getsourcefile(inspect.unwrap(factory)) or "").read_bytes()
     except (TypeError, OSError):
         return ""
     return hashlib.sha256(text).hexdigest()[:16]

@@ -99,7 +99,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What is run: the subject, on what, how much of it, and from which seed."""
+    """What is run: the subject, on what, how much of it, and from which seed.
+
+    `function` says that the subject is a function of arrays.
+    """
 
     subject: str
     device: str
@@ -111,6 +114,7 @@ class RunOptions:
     case: str | None = None
     groups: Sequence[str] = ()
     omitted: Sequence[str] = ()
+    function: bool = False
 
     def __str__(self) -> str:
         what = f"{self.profile} profile" if self.case is None else f"case {self.case}"

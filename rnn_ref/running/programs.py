@@ -29,6 +29,7 @@ def write_programs(folder: Path, run: RunOptions, found: Sequence[Cause]) -> int
             replay=cause.replay,
             gradients=cause.gradients,
             device=run.device,
+            function=run.function,
         )
         name = file_name(number, cause.failure["property"].replace(" ", "_"))
         (folder / name).write_text(program, encoding="utf-8")

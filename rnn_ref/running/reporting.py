@@ -23,7 +23,7 @@ from rnn_ref.running.session import (
     Session,
     lacking,
 )
-from rnn_ref.running.summary import cause_lines, group_lines
+from rnn_ref.running.summary import cause_lines, group_lines, reason_lines
 
 VERBOSITY = 2
 """How many -q `rnn-ref verify` gives pytest: its run prints no more than what is printed here."""
@@ -130,8 +130,8 @@ class Reporting:
         rows, seconds = [self.rows[name] for name in names], time.monotonic() - self.started
         rows += [row_of_probe(*each) for each in lacking(self.session.folder).items()]
         found = causes(vars(row) for row in rows if row.verdict == "FAILS")
+        options = self.session.told_options
         environment = json.loads(self.session.folder.read_post(ENVIRONMENT))
-        options = self.session.options
         options = replace(options, dtypes=(*options.dtypes, *self.session.low))
         line = closing_line(options, rows, found, seconds, environment["torch"])
         self.print_end(terminalreporter, line, found, rows)
@@ -143,7 +143,7 @@ class Reporting:
         if folder := self.session.option("reproducer"):
             from rnn_ref.running.programs import write_programs
 
-            written = write_programs(Path(folder), self.session.options, found)
+            written = write_programs(Path(folder), options, found)
             terminalreporter.write_line(f"{folder}: {plural(written, 'program', 'programs')}")
         if file := self.session.option("json"):
             told = as_json(options, rows, found, line, seconds, environment)
@@ -168,5 +168,8 @@ class Reporting:
         terminalreporter.write_line("")
         for each in table(rows, width) if verbose else group_lines(rows):
             terminalreporter.write_line(each, red="FAIL" in each)
+        if self.session.told_options.function:  # no option has said what is not asked of it
+            terminalreporter.write_line("")
+            terminalreporter.write_line("\n".join(reason_lines(rows)))
         terminalreporter.write_line("")
         terminalreporter.write_line(line, bold=True)

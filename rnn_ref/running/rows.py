@@ -167,7 +167,7 @@ def worst_error(rows: Sequence[Row]) -> str:
     return text
 
 
-NUMBERS = ("bounds", "gradients", "halves", "laws", "results", "sizes")
+PLAIN_CALLS = ("bounds", "gradients", "halves", "laws", "results", "sizes")
 """The groups that compare the numbers of plain calls."""
 
 
@@ -175,7 +175,7 @@ def numbers_hold(rows: Sequence[Row]) -> bool:
     """Tell whether the properties that compare numbers of plain calls were judged, and hold."""
     failing = {row.group for row in rows if row.verdict == "FAILS"}
     judged = {row.verdict for row in rows if row.group == "bounds"}
-    return judged == {"holds"} and not failing.intersection(NUMBERS)
+    return judged == {"holds"} and not failing.intersection(PLAIN_CALLS)
 
 
 def plural(number: int, one: str, many: str) -> str:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from rnn_ref.judging.deviations import Deviation
     from rnn_ref.judging.properties import Property
     from rnn_ref.judging.search import Judge, Outcome
+    from rnn_ref.judging.subject import Subject
     from rnn_ref.recording.record import Record
 
 LOADING = "loading"
@@ -39,6 +40,9 @@ STOP, READY, REFUSED, JUDGING, ENVIRONMENT, FINISHED = (
     "stop", "ready", "refused", "judging", "environment", "finished",
 )  # fmt: skip
 """The names under which the processes of a run leave texts for one another."""
+
+TOLD = "told"
+"""The name under which is left what only the loaded subject tells of the run's options."""
 
 LACKING = "lacking."
 """How the name begins under which a capability is left that probes found lacking."""
@@ -166,7 +170,7 @@ class Session:
             raise pytest.UsageError(str(error)) from error
         return Judge(
             subject=subject,
-            dtypes=options.dtypes,
+            dtypes=self.dtypes_of(subject),
             examples=PROFILES[options.profile],
             seed=options.seed,
             without=frozenset(options.without) | subject.lacks,
@@ -181,6 +185,28 @@ class Session:
     def low(self) -> list[str]:
         """The 16-bit dtypes that are judged unasked, as the set-up property has found them."""
         return self.folder.read_post(COMPUTES).split()
+
+    def dtypes_of(self, subject: Subject) -> tuple[str, ...]:
+        """Choose the dtypes that are judged: those of a function, unless others are named.
+
+        Raises a UsageError for one that is named, and that the function does not take.
+        """
+        dtypes = tuple(self.options.dtypes)
+        if subject.function is None:
+            return dtypes
+        taken = tuple(subject.function.dtypes)
+        refused = [dtype for dtype in dtypes if dtype not in taken]
+        if refused and (self.case or self.option("dtype")):
+            raise pytest.UsageError(
+                f"dtype: expected one of the function's, {', '.join(taken)}, got {refused[0]}"
+            )
+        return tuple(dtype for dtype in dtypes if dtype in taken)
+
+    @property
+    def told_options(self) -> RunOptions:
+        """What is run, as the options and the loaded subject say."""
+        told = self.folder.read_post(TOLD)
+        return replace(self.options, **json.loads(told)) if told else self.options
 
     @cached_property
     def informed_judge(self) -> Judge:
@@ -290,7 +316,10 @@ def prepare(session: Session, items: list[pytest.Item]) -> None:
     session.judge  # noqa: B018 - loads the subject now, for what can't be loaded ends the run
     session.baseline  # noqa: B018 - the same
     session.folder.post(ENVIRONMENT, json.dumps(environment(session.options.device)))
-    session.folder.post(JUDGING, "\n".join([str(session.options), *told_of_flushing(session)]))
+    judge = session.judge
+    told = {"dtypes": judge.dtypes, "function": judge.subject.function is not None}
+    session.folder.post(TOLD, json.dumps(told))
+    session.folder.post(JUDGING, "\n".join([str(session.told_options), *told_of_flushing(session)]))
 
 
 def told_of_flushing(session: Session) -> list[str]:

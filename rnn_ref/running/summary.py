@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections import Counter
 from collections.abc import Sequence
 
 from rnn_ref.diagnosis.causes import Cause, declared_by
@@ -71,6 +72,15 @@ def reason(own: Sequence[Row]) -> str:
     """Say why a group is not judged, where all its properties have one reason."""
     reasons = {row.message for row in own}
     return f" ({reasons.pop()})" if len(reasons) == 1 and all(reasons) else ""
+
+
+def reason_lines(rows: Sequence[Row]) -> list[str]:
+    """Count the properties that were not judged, by reason: the most frequent first."""
+    counts = Counter(row.message for row in rows if row.verdict == "not judged")
+    return [
+        f"not judged: {plural(count, 'property', 'properties')}: {why}"
+        for why, count in counts.most_common()
+    ]
 
 
 def named(how: str, groups: Sequence[str]) -> list[str]:
