@@ -91,6 +91,27 @@ def copy_module(subject: Subject, case: Case) -> None:
         copy.deepcopy(module)
 
 
+def read_all_weights(subject: Subject, case: Case) -> None:
+    """Read the list of all weights."""
+    module: Any = subject.build(subject.problem(case))
+    with subject.calling("reading all_weights"):
+        list(module.all_weights)
+
+
+def flatten(subject: Subject, case: Case) -> None:
+    """Flatten the parameters."""
+    module: Any = subject.build(subject.problem(case))
+    with subject.calling("flatten_parameters"):
+        module.flatten_parameters()
+
+
+def represent(subject: Subject, case: Case) -> None:
+    """Write the module's representation."""
+    module = subject.build(subject.problem(case))
+    with subject.calling("repr of the module"):
+        repr(module)
+
+
 def construct_in_place(subject: Subject, case: Case) -> None:
     """Give the constructor a dtype, which the device has, and a device."""
     dtype = TORCH_DTYPES[case.dtype]
@@ -142,6 +163,9 @@ PROBES: dict[str, Callable[[Subject, Case], None]] = {
     "autocast": call_under_autocast,
     "pickle": copy_module,
     "parametrized": call_parametrized,
+    "all_weights": read_all_weights,
+    "flatten_parameters": flatten,
+    "repr": represent,
     "placement": construct_in_place,
     "meta": construct_on_meta,
     "positional": construct_by_position,

@@ -93,7 +93,7 @@ class OtherOrderInEval(ReversedSums):
 
     def step(self, x, h, W_ih, W_hh, b_ih, b_hh):  # type: ignore[no-untyped-def]
         if self.training:
-            return super().step(x, h, W_ih, W_hh, b_ih, b_hh)
+            return super().step(x, h, W_ih, W_hh, b_ih, b_hh)  # type: ignore[no-untyped-call]
         return x @ W_ih.T + h @ W_hh.T + (b_ih + b_hh)
 
 
