@@ -47,6 +47,13 @@ class Reporting:
             self.announced = True
             reporter.write_line(judging)
 
+    def say(self, text: str) -> None:
+        """Print a line of its own, below the line of the progress."""
+        reporter = self.config.pluginmanager.get_plugin("terminalreporter")
+        if reporter:
+            reporter.ensure_newline()
+            reporter.write_line(text)
+
     @property
     def failures(self) -> int:
         """How many properties failed so far."""

@@ -44,7 +44,7 @@ def verify(options: argparse.Namespace, to_pytest: Sequence[str]) -> int:
         except KeyboardInterrupt:
             status = pytest.ExitCode.INTERRUPTED
         folder = RunFolder(Path(scratch))
-        died = death(folder.path)
+        died = death(folder.path, status=status)
         if died and not folder.read_post(FINISHED):
             print(f"\nrnn-ref: {failure_of(died)}", file=sys.stderr)
             return 1
