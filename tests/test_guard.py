@@ -357,7 +357,7 @@ class Heard:
     """What the controller of a run is to its workers: a folder, options, and what is said."""
 
     def __init__(self, folder: Path) -> None:
-        options = SimpleNamespace(subject="a:B", device="cpu", words=())
+        options = SimpleNamespace(subject="a:B", device="cpu", replayed=["--dtype", "float32"])
         self.session = SimpleNamespace(folder=RunFolder(folder), options=options)
         self.config = SimpleNamespace(getoption=lambda _: 0)
         self.failures = 0

@@ -182,11 +182,12 @@ def lacking(
     without: frozenset[str],
     asking: Callable[[str], None],
     around: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    words: Sequence[str] = (),
 ) -> Iterator[tuple[str, Failure]]:
     """Yield each capability that the subject lacks undeclared, and the failure that shows it.
 
     `asking` is told of each probe before it runs. `around` is entered for each, and puts back
-    what it may change.
+    what it may change. `words` are the options of the run that a replay repeats.
     """
     missing = set(without)
     for name, probe in PROBES.items():
@@ -200,7 +201,7 @@ def lacking(
                 cause = raised_by(probe, subject, plain)
             if cause:
                 missing.add(name)
-                yield name, failure_of_probe(subject, name, plain, cause)
+                yield name, failure_of_probe(subject, name, plain, cause, words)
                 break
 
 
@@ -217,10 +218,11 @@ def raised_by(
     return None
 
 
-def failure_of_probe(subject: Subject, name: str, plain: Case, cause: Raised) -> Failure:
+def failure_of_probe(
+    subject: Subject, name: str, plain: Case, cause: Raised, words: Sequence[str]
+) -> Failure:
     """Make the failure of a probe, with the command that asks again."""
     case = replace(plain, **VARIED.get(name, {}))  # type: ignore[arg-type]
-    options = ["--cell", subject.cell_name] if subject.cell_name else []
-    words = ["verify", *options, "-k", SETUP]
-    replay = command(*words, subject=subject.name, device=subject.device)
+    told = ["verify", *words, "-k", SETUP]
+    replay = command(*told, subject=subject.name, device=subject.device)
     return Failure(Kind.EXCEPTION, CAPABILITY + name, str(case), replay, raised=cause)

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from rnn_ref.judging.failures import CannotLoad
+from rnn_ref.judging.failures import CannotLoad, in_one_line, place_in_subject
 from rnn_ref.judging.replay import DEFAULT_CELL, DEFAULT_SUBJECT
 from rnn_ref.judging.subject import Subject, Watch, described
 
@@ -50,7 +50,9 @@ def load_callable(what: str, name: str) -> Any:
     try:
         value: Any = importlib.import_module(module_name)
     except (Exception, SystemExit) as error:
-        raise CannotLoad(f"{what}: importing {module_name} raised {first_line(error)}") from error
+        told = f"{what}: importing {module_name} raised {first_line(error)}"
+        at = place_in_subject(error)
+        raise CannotLoad(f"{told} ({at})" if at else told) from error
     for part in attribute.split("."):
         if not hasattr(value, part):
             raise CannotLoad(f"{what}: module {module_name} has no {attribute!r}")
@@ -61,6 +63,6 @@ def load_callable(what: str, name: str) -> Any:
 
 
 def first_line(error: BaseException) -> str:
-    """Describe an exception in one line: its type and the first line of its message."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    """Describe an exception in one line: its type and its message."""
+    message = in_one_line(error.msg if isinstance(error, SyntaxError) else str(error))
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__

@@ -122,7 +122,7 @@ class Workers:
     def post_lacking(self, name: str, failure: Failure) -> None:
         """Leave for all processes that a probe ended one: what it asked for is lacking."""
         options = self.session.options
-        words = ("verify", "-k", SETUP)
+        words = ("verify", *options.replayed, "-k", SETUP)
         replay = command(*words, subject=options.subject, device=options.device)
         told = replace(failure, property=CAPABILITY + name, replay=replay)
         found = {"failure": told.as_dict(), "findings": {}}
