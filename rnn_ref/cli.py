@@ -61,8 +61,8 @@ def add_verify(add_parser: AddParser) -> None:
         "verify",
         help="judge torch.nn.RNN, or another subject, by the properties",
         epilog="Options after -- are passed to pytest. Exit status: 0 the subject conforms; 1"
-        " it does not; 2 the command line is wrong, the subject can't be loaded, or nothing"
-        " was judged.",
+        " it does not; 2 the command line is wrong, the subject can't be loaded, nothing was"
+        " judged, or --limit ended the run before anything failed; 130 it was interrupted.",
     )
     for name, declared in OPTIONS.items():
         verify.add_argument(f"--{name}", **declared)

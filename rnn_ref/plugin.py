@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import argparse
 import secrets
+import time
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +50,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     for name, declared in OPTIONS.items():
         group.addoption(f"--rnn-{name}", **declared)
     group.addoption("--rnn-verbose", action="store_true", help="list every property")
+    group.addoption("--rnn-deadline", type=float, help=argparse.SUPPRESS)  # when --limit is up
     group.addoption("--rnn-folder", help=argparse.SUPPRESS)  # see process/guard.py
 
 
@@ -58,6 +61,8 @@ def pytest_configure(config: pytest.Config) -> None:
             setattr(config.option, name, worker_input(config)[name])
     if config.option.rnn_seed is None:
         config.option.rnn_seed = secrets.randbits(32)
+    if config.option.rnn_limit is not None and config.option.rnn_deadline is None:
+        config.option.rnn_deadline = time.time() + config.option.rnn_limit
     reporting = config.stash[REPORTING] = Reporting(Session(config))
     config.pluginmanager.register(reporting, "rnn_ref.reporting")
     if config.pluginmanager.hasplugin("xdist"):
@@ -76,6 +81,13 @@ def pytest_collection(session: pytest.Session) -> Generator[None, object, object
         return (yield)
     with importing_torch():
         return (yield)
+
+
+def pytest_deselected(items: list[pytest.Item]) -> None:
+    """Count the properties that -k leaves out: they are not judged."""
+    for item in items:
+        if declared := property_of(item):
+            item.config.stash[REPORTING].session.left_out.append(declared)
 
 
 @pytest.hookimpl(trylast=True)
@@ -102,7 +114,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         return
     entry = report_entry(item, declared)
     item.user_properties.append((REPORTED, entry))
-    reason = wait_for_setup(item.config.stash[REPORTING].session, declared)
+    session = item.config.stash[REPORTING].session
+    reason = wait_for_setup(session, declared)
+    if not reason and session.is_over:
+        reason, entry["cut"] = f"--limit {session.options.limit:g}", True
     if reason:
         entry["not_judged"] = reason
         pytest.skip(reason)
@@ -130,7 +145,7 @@ def rnn_baseline(request: pytest.FixtureRequest) -> Callable[[], None]:
 
 def found_out(entry: dict[str, Any]) -> list[str]:
     """Say what was found out of a failure, in lines below its text."""
-    found = entry["findings"]
+    found = entry.get("findings", {})
     lines = [found["fields"]] if found.get("fields") else []
     if diagnosis := found.get("diagnosis"):
         lines += [*diagnosis["sentences"], diagnosis["text"]]
@@ -145,13 +160,18 @@ def end(
     """Judge, put the outcome into the test's report, and fail or skip the test by it."""
     session = request.config.stash[REPORTING].session
     entry: Any = dict(request.node.user_properties)[REPORTED]
+    from rnn_ref.judging.search import TimeIsUp
+
     with session.inside(request.node.nodeid, entry):
         outcome = judge()
-        if outcome.failure:
-            entry["findings"] = explain(outcome.failure)
-        elif entry["setup"] and outcome.examples:
+        if outcome.failure and not session.is_over:
+            with suppress(TimeIsUp):
+                entry["findings"] = explain(outcome.failure)
+        elif entry["setup"] and outcome.examples and not outcome.failure:
             probe(session)
             ask_for_dtypes(session)
+    if outcome.cut:
+        outcome.not_judged = f"--limit {session.options.limit:g}: {outcome.not_judged}"
     entry.update(outcome.as_dict())
     if entry["setup"]:
         if outcome.failure:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from rnn_ref.running import verification
 from tests.support.commands import Here, call_here, run_here
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # the processors are busy already
@@ -23,6 +24,7 @@ def here(
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(subprocess, "call", call_here)
+    monkeypatch.setattr(verification, "call", call_here)
     return partial(run_here, capfd)
 
 

@@ -23,6 +23,11 @@ from rnn_ref.running.ci import command_value, job_summary, write_badge
 from rnn_ref.running.rows import Row
 from rnn_ref.running.summary import cause_lines, group_lines
 from tests.subjects.correct import CORRECT
+from tests.subjects.misbehaving import (
+    RaisesInAllWeights,
+    RaisesInFlattenParameters,
+    RaisesInRepr,
+)
 from tests.support.commands import MISBEHAVING, Here, verify
 from tests.support.judging import PROPERTIES, failure_of
 
@@ -45,10 +50,10 @@ def entry(factory: Any, name: str, group: str = "bounds", **findings: Any) -> di
 
 
 class NeedsBatch(nn.RNN):
-    def forward(self, input: Any, h_0: Any = None) -> Any:
-        if isinstance(input, torch.Tensor) and input.ndim == 2 and h_0 is not None:
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        if isinstance(input, torch.Tensor) and input.ndim == 2 and hx is not None:
             raise IndexError("no axis 2")
-        return super().forward(input, h_0)
+        return super().forward(input, hx)
 
 
 class NoDropout(nn.RNN):
@@ -79,6 +84,19 @@ def test_a_correct_rnn_lacks_nothing(factory: Any) -> None:
 @pytest.mark.parametrize(("factory", "name"), [(NeedsBatch, "unbatched"), (NoDropout, "dropout")])
 def test_what_raises_is_lacking_and_said_once(factory: Any, name: str) -> None:
     """A capability that raises, with or without an initial state, is the only one reported."""
+    assert lacks(factory) == [name]
+
+
+@pytest.mark.parametrize(
+    ("factory", "name"),
+    [
+        (RaisesInAllWeights, "all_weights"),
+        (RaisesInFlattenParameters, "flatten_parameters"),
+        (RaisesInRepr, "repr"),
+    ],
+)
+def test_a_convenience_of_nn_rnn_that_is_not_there_is_said_once(factory: Any, name: str) -> None:
+    """A drop-in without all_weights, flatten_parameters or repr lacks that, and nothing else."""
     assert lacks(factory) == [name]
 
 
@@ -157,6 +175,25 @@ def test_the_fields_that_a_failure_needs_are_named() -> None:
     found = fields_that_matter(judge, declared, "bidirectional", case, seconds=20)
     assert {"T", "N", "I", "H", "bias", "dtype"} <= set(found.free)
     assert found.needs == ()  # the structure has two directions alone
+
+
+class ScaledWithoutBias(nn.RNN):
+    """Output of a tanh network without biases is too large."""
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        output, h_n = super().forward(input, hx)
+        wrong = isinstance(output, torch.Tensor) and not self.bias and self.nonlinearity == "tanh"
+        return (1.01 * output if wrong else output), h_n
+
+
+def test_no_bias_stands_first_among_what_a_failure_needs() -> None:
+    """What shrinking could not put back is varied first, though the line has no word for it."""
+    declared = PROPERTIES["every_step_obeys_the_recurrence"]
+    subject = Subject("tests:subject", ScaledWithoutBias)
+    case = Case.parse("tanh L1 D1 T1 N1 I1 H1 float32 weights=torch input=normal h_0 seed=0")
+    judge = Judge(subject, BOTH, 50, without=subject.lacks)
+    found = fields_that_matter(judge, declared, "single", case, seconds=20)
+    assert str(found).startswith("needs no bias and tanh; any ")
 
 
 def test_a_lacking_capability_is_one_entry_of_a_run(verify_here: Here) -> None:

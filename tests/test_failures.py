@@ -47,7 +47,8 @@ RAISES = {
         NAMES, "reading named_parameters raised LookupError: no names"
     ),
     "RaisesInAllWeights": Planted(
-        NAMES, "reading all_weights raised RuntimeError: no list of weights"
+        "all_weights_lists_the_parameters_run_by_run",
+        "reading all_weights raised RuntimeError: no list of weights",
     ),
     "RaisesInCall": Planted(STEP, "the call raised ValueError: not two"),
     "RaisesInEmptyCall": Planted(

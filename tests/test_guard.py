@@ -10,6 +10,8 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -19,7 +21,7 @@ import rnn_ref
 from rnn_ref.judging.failures import Kind, Raised, SubjectFault
 from rnn_ref.judging.subject import Subject
 from rnn_ref.process.guard import Death, Guard, How, RunFolder, death, read_dump
-from rnn_ref.running.workers import failure_of
+from rnn_ref.running.workers import PATIENCE, Workers, failure_of
 from tests.support.commands import MISBEHAVING, Done, Here, verify
 
 OURS = Path(rnn_ref.__file__).parent / "judging" / "subject.py"
@@ -327,3 +329,73 @@ def test_a_record_has_each_end_as_its_cases_fault_and_resumes(here: Here) -> Non
     again = here(*record)
     assert again.returncode == 0
     assert Path("new").read_bytes() == whole, "its date, too, is that of the first run"
+
+
+UNSEEN = ("--subject", f"{MISBEHAVING}:FaultsUnseen")
+SEGMENTATION = "the subject ended the process: Segmentation fault"
+
+
+@pytest.mark.parametrize("processes", ["0", "1"])
+def test_a_segmentation_fault_is_called_one_though_no_handler_saw_it(
+    tmp_path: Path, processes: str
+) -> None:
+    """A subject that took over the handlers of signals is known by its exit status."""
+    options = ["-n", processes, "-k", "every_step_obeys and bidirectional and not deep"]
+    done = verify(tmp_path, *UNSEEN, *options)
+    assert done.returncode == 1
+    assert SEGMENTATION in done.stdout + done.stderr
+
+
+def test_a_record_calls_a_segmentation_fault_one_too(here: Here) -> None:
+    """The process that measures is known by its exit status as well."""
+    case = "tanh L1 D2 bias T1 N1 I1 H1 float32 weights=torch input=normal seed=0"
+    done = here("record", "new", *UNSEEN, "--case", case)
+    assert f"faults in 1 of 1 cases: {SEGMENTATION}" in done.stderr
+
+
+class Heard:
+    """What the controller of a run is to its workers: a folder, options, and what is said."""
+
+    def __init__(self, folder: Path) -> None:
+        options = SimpleNamespace(subject="a:B", device="cpu", replayed=["--dtype", "float32"])
+        self.session = SimpleNamespace(folder=RunFolder(folder), options=options)
+        self.config = SimpleNamespace(getoption=lambda _: 0)
+        self.failures = 0
+        self.said: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+
+def crash(workers: Workers, **facts: str) -> None:
+    """Let a worker die after half of the patience, in a hang."""
+    entry = {"entry": {"name": "test_it", "group": "bounds", "setup": False}}
+    died = Death("f.py::test_it", {**entry, **facts}, How.HUNG, seconds=PATIENCE / 2)
+    workers.deaths[died.place] = died
+    report: Any = SimpleNamespace(user_properties=[])
+    workers.pytest_handlecrashitem(died.place, report)
+
+
+def test_the_end_of_patience_is_said_once(tmp_path: Path) -> None:
+    """After a minute lost to crashes the rest is not judged, and the console has a line on it."""
+    heard: Any = Heard(tmp_path)
+    workers = Workers(heard)
+    crash(workers)
+    assert heard.said == []
+    for _ in range(3):
+        crash(workers)
+    assert heard.said == [
+        "60 s were lost to processes that the subject ended: the rest is not judged"
+    ]
+    assert heard.session.folder.read_post("stop") in heard.said[0]
+
+
+def test_a_lacking_capability_costs_no_patience(tmp_path: Path) -> None:
+    """A probe that ends the process says what is lacking, and the rest is judged."""
+    heard: Any = Heard(tmp_path)
+    workers = Workers(heard)
+    for _ in range(3):
+        crash(workers, probe="packed", case="", replay="")
+    assert heard.said == []
+    assert heard.session.folder.read_post("stop") == ""
+    assert heard.session.folder.read_posts("lacking.").keys() == {"packed"}

@@ -27,7 +27,8 @@ class Float32Only(PlainRNN):
 @pytest.mark.parametrize("name", NAMES)
 def test_what_is_judged_in_float32_needs_no_other_dtype(name: str) -> None:
     """A subject without float64 conforms in float32; what needs it is not judged, and says so."""
-    for outcome in outcomes(Subject("narrow", Float32Only), name, 5, ("float32",)):
+    examples = 40 if PROPERTIES[name].group == "histories" else 5
+    for outcome in outcomes(Subject("narrow", Float32Only), name, examples, ("float32",)):
         assert outcome.failure is None, str(outcome.failure)
         assert outcome.not_judged == ("needs float64, which is not judged" if name in WIDE else "")
 

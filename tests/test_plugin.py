@@ -36,7 +36,7 @@ def test_properties_judge_a_strangers_module_by_pyargs(tmp_path: Path, processes
     done = pytest_in(tmp_path, *options, "-k", "h_n_is or within_their_bounds and not cell")
     assert done.returncode == 0, done.stdout
     assert "mine:RNN, torch " in done.stdout
-    assert "conforms. 9 properties, 27 examples" in done.stdout
+    assert re.search(r"conforms\. 9 properties, \d+ not judged, 27 examples", done.stdout)
 
 
 def test_a_strangers_own_tests_are_left_alone(tmp_path: Path) -> None:

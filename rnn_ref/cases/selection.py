@@ -61,6 +61,9 @@ CAPABILITIES: dict[str, Capability] = {
         "copies of a module, by pickle, deepcopy and torch.save", never("deepcopy", "pickle")
     ),
     "parametrized": Capability("weights under torch.nn.utils.parametrize and weight_norm"),
+    "all_weights": Capability("the parameters in all_weights, run by run"),
+    "flatten_parameters": Capability("flatten_parameters", never("flatten")),
+    "repr": Capability("a representation with sizes and options"),
     "meta": Capability("construction on the meta device"),
     "placement": Capability("the options dtype and device of the constructor"),
     "positional": Capability("the constructor's options by position"),

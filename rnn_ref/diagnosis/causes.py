@@ -42,6 +42,9 @@ GROUPS = {
 MANY = 20
 """From how many wrong elements on it is said how their ratios are spread."""
 
+FACTS = 3
+"""The most facts of one kind that a sentence names."""
+
 ONE_FACT = ("dropout",)
 """Groups whose properties look at one thing from several sides: their failures are one cause."""
 
@@ -219,7 +222,7 @@ def size(line: str) -> tuple[int, int]:
 def sentence_of(entry: Entry, alike: Sequence[Entry] = ()) -> str:
     """Say a cause in one sentence: the diagnosis, else what was raised or what is wrong.
 
-    A fact names all that is so of those that are alike.
+    A fact names what is so of those that are alike, the first few.
     """
     failure, diagnosis = entry["failure"], diagnosis_of(entry)
     if diagnosis and diagnosis["sentences"]:
@@ -232,7 +235,8 @@ def sentence_of(entry: Entry, alike: Sequence[Entry] = ()) -> str:
     whats = dict.fromkeys(f["what"] for f in facts if same_way(f, failure["fact"]))
     if failure["fact"] and len(whats) > 1:
         got, expected = (failure["fact"][name] for name in ("got", "expected"))
-        return f"{'; '.join(whats)}: got {got}, expected {expected}"
+        told = [*whats][:FACTS] + ([f"and {len(whats) - FACTS} more"] if len(whats) > FACTS else [])
+        return f"{'; '.join(told)}: got {got}, expected {expected}"
     return str(failure["text"]).partition("\n")[0]
 
 

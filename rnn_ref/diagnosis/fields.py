@@ -9,6 +9,7 @@ from typing import Any
 from rnn_ref.cases.case import FLAGS, SIZES, Case
 from rnn_ref.cases.selection import outside
 from rnn_ref.diagnosis.budget import Budget
+from rnn_ref.diagnosis.causes import SIMPLEST
 from rnn_ref.judging.properties import Property
 from rnn_ref.judging.search import Judge, fails
 
@@ -45,12 +46,17 @@ class Fields:
 def fields_that_matter(
     judge: Judge, declared: Property, structure: str, case: Case, seconds: float = 1.0
 ) -> Fields:
-    """Vary each field of a failing case while the time lasts; say which matter."""
+    """Vary each field of a failing case while the time lasts; say which matter.
+
+    Those that shrinking could not make simpler, such as no bias, come first: they matter most.
+    """
     budget = Budget(seconds)
     needs: list[str] = []
     free: list[str] = []
     seeds = [case.seed, *range(SEEDS)]
-    for name, values in {**OTHERS, "dtype": judge.dtypes}.items():
+    others = {**OTHERS, "dtype": judge.dtypes}
+    for name in sorted(others, key=lambda name: is_simplest(case, name)):
+        values = others[name]
         fail: dict[Any, bool] = {}
         for other in variations(judge, declared, structure, case, name, values):
             if not budget.left:
@@ -63,6 +69,11 @@ def fields_that_matter(
         elif word := needed(name, getattr(case, name), fail):
             needs.append(word)
     return Fields(tuple(needs), tuple(free))
+
+
+def is_simplest(case: Case, name: str) -> bool:
+    """Tell whether a field has the value to which it shrinks."""
+    return bool(getattr(case, name) == SIMPLEST.get(name, 1))
 
 
 def variations(

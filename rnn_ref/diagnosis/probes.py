@@ -91,6 +91,27 @@ def copy_module(subject: Subject, case: Case) -> None:
         copy.deepcopy(module)
 
 
+def read_all_weights(subject: Subject, case: Case) -> None:
+    """Read the list of all weights."""
+    module: Any = subject.build(subject.problem(case))
+    with subject.calling("reading all_weights"):
+        list(module.all_weights)
+
+
+def flatten(subject: Subject, case: Case) -> None:
+    """Flatten the parameters."""
+    module: Any = subject.build(subject.problem(case))
+    with subject.calling("flatten_parameters"):
+        module.flatten_parameters()
+
+
+def represent(subject: Subject, case: Case) -> None:
+    """Write the module's representation."""
+    module = subject.build(subject.problem(case))
+    with subject.calling("repr of the module"):
+        repr(module)
+
+
 def construct_in_place(subject: Subject, case: Case) -> None:
     """Give the constructor a dtype, which the device has, and a device."""
     dtype = TORCH_DTYPES[case.dtype]
@@ -142,6 +163,9 @@ PROBES: dict[str, Callable[[Subject, Case], None]] = {
     "autocast": call_under_autocast,
     "pickle": copy_module,
     "parametrized": call_parametrized,
+    "all_weights": read_all_weights,
+    "flatten_parameters": flatten,
+    "repr": represent,
     "placement": construct_in_place,
     "meta": construct_on_meta,
     "positional": construct_by_position,
@@ -158,11 +182,12 @@ def lacking(
     without: frozenset[str],
     asking: Callable[[str], None],
     around: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    words: Sequence[str] = (),
 ) -> Iterator[tuple[str, Failure]]:
     """Yield each capability that the subject lacks undeclared, and the failure that shows it.
 
     `asking` is told of each probe before it runs. `around` is entered for each, and puts back
-    what it may change.
+    what it may change. `words` are the options of the run that a replay repeats.
     """
     missing = set(without)
     for name, probe in PROBES.items():
@@ -176,7 +201,7 @@ def lacking(
                 cause = raised_by(probe, subject, plain)
             if cause:
                 missing.add(name)
-                yield name, failure_of_probe(subject, name, plain, cause)
+                yield name, failure_of_probe(subject, name, plain, cause, words)
                 break
 
 
@@ -193,10 +218,11 @@ def raised_by(
     return None
 
 
-def failure_of_probe(subject: Subject, name: str, plain: Case, cause: Raised) -> Failure:
+def failure_of_probe(
+    subject: Subject, name: str, plain: Case, cause: Raised, words: Sequence[str]
+) -> Failure:
     """Make the failure of a probe, with the command that asks again."""
     case = replace(plain, **VARIED.get(name, {}))  # type: ignore[arg-type]
-    options = ["--cell", subject.cell_name] if subject.cell_name else []
-    words = ["verify", *options, "-k", SETUP]
-    replay = command(*words, subject=subject.name, device=subject.device)
+    told = ["verify", *words, "-k", SETUP]
+    replay = command(*told, subject=subject.name, device=subject.device)
     return Failure(Kind.EXCEPTION, CAPABILITY + name, str(case), replay, raised=cause)

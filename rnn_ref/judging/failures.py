@@ -59,7 +59,7 @@ class Fact:
 
 @dataclass(frozen=True)
 class Raised:
-    """An exception: what the subject was doing, type, first line of the message, and place.
+    """An exception: what the subject was doing, type, message in one line, and place.
 
     `place` is the file and line where it was raised, the subject's own where there is one.
     """
@@ -197,10 +197,31 @@ def about_element(element: Element | None) -> str:
 
 
 def raised(doing: str, error: BaseException) -> Raised:
-    """Describe an exception: its type, the first line of its message, and its place."""
-    lines = str(error).strip().splitlines()
-    frames = [(f.filename, f.lineno or 0) for f in traceback.extract_tb(error.__traceback__)]
-    return Raised(doing, type(error).__name__, lines[0][:300] if lines else "", place(frames))
+    """Describe an exception: its type, its message in one line, and its place."""
+    message = in_one_line(str(error))
+    return Raised(doing, type(error).__name__, message, place(frames_of(error)))
+
+
+LONGEST = 400
+"""The most characters of a message: what is beyond is a framework's stack trace."""
+
+
+def in_one_line(message: str) -> str:
+    """Fold a message into one line: what is wrong often stands in its second."""
+    return " ".join(message.split())[:LONGEST]
+
+
+def frames_of(error: BaseException) -> list[tuple[str, int]]:
+    """List the files and lines through which an exception came, outermost first."""
+    return [(f.filename, f.lineno or 0) for f in traceback.extract_tb(error.__traceback__)]
+
+
+def place_in_subject(error: BaseException) -> str:
+    """Name the file and line of the subject's own that raised; nothing if none did."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{Path(error.filename).name}:{error.lineno}"
+    theirs = [frame for frame in frames_of(error) if is_theirs(frame[0])]
+    return place(theirs) if theirs else ""
 
 
 def folder_of(package: str) -> str:

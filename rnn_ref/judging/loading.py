@@ -13,7 +13,7 @@ import torch
 from rnn_ref.arithmetic.dtypes import LOW, ROUNDING
 from rnn_ref.bridge import TORCH_DTYPES
 from rnn_ref.container import container
-from rnn_ref.judging.failures import CannotLoad
+from rnn_ref.judging.failures import CannotLoad, in_one_line, place_in_subject
 from rnn_ref.judging.replay import DEFAULT_CELL, DEFAULT_SUBJECT
 from rnn_ref.judging.subject import Subject, Watch, described
 from rnn_ref.marking import Function
@@ -86,7 +86,9 @@ def load_callable(what: str, name: str) -> Any:
     try:
         value: Any = importlib.import_module(module_name)
     except (Exception, SystemExit) as error:
-        raise CannotLoad(f"{what}: importing {module_name} raised {first_line(error)}") from error
+        told = f"{what}: importing {module_name} raised {first_line(error)}"
+        at = place_in_subject(error)
+        raise CannotLoad(f"{told} ({at})" if at else told) from error
     for part in attribute.split("."):
         if not hasattr(value, part):
             raise CannotLoad(f"{what}: module {module_name} has no {attribute!r}")
@@ -97,6 +99,6 @@ def load_callable(what: str, name: str) -> Any:
 
 
 def first_line(error: BaseException) -> str:
-    """Describe an exception in one line: its type and the first line of its message."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    """Describe an exception in one line: its type and its message."""
+    message = in_one_line(error.msg if isinstance(error, SyntaxError) else str(error))
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__

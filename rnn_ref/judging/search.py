@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -35,6 +36,10 @@ CAST = frozenset({"float32", "float64"})
 """The dtypes between which a history may cast a module."""
 
 
+class TimeIsUp(BaseException):
+    """Ends a search at the deadline of the run; no Exception, which would be a failing case."""
+
+
 class Violation(Exception):
     """Ends the judgement of a case for which a property does not hold."""
 
@@ -48,7 +53,8 @@ class Outcome:
     """How a property ended: what was compared, and the failure, if there is one.
 
     `worst` is the worst error in units of its bound, `drawn` how often each regime was
-    drawn; `known` lists the known deviations, `not_judged` says why nothing was judged.
+    drawn; `known` lists the known deviations, `not_judged` says why nothing was judged, and `cut`
+    that the time of the run was up.
     """
 
     examples: int = 0
@@ -59,6 +65,7 @@ class Outcome:
     failure: Failure | None = None
     known: list[str] = field(default_factory=list)
     not_judged: str = ""
+    cut: bool = False
 
     def add(self, case: Case, comparisons: Sequence[Comparison]) -> None:
         """Count an example."""
@@ -84,7 +91,8 @@ class Judge:
     `omitted` and `groups` choose properties by name and by group (empty: all); `lacking`
     are those capabilities of `without` that probes found missing, undeclared;
     `around` is entered for each case, and puts back what a case may change. Without
-    `shrinks`, the first case that fails is the one reported.
+    `shrinks`, the first case that fails is the one reported. `declared` are the words with
+    which the run was narrowed, for replays; at `deadline`, in seconds since the epoch, it ends.
     """
 
     subject: Subject
@@ -99,6 +107,8 @@ class Judge:
     around: Callable[[], AbstractContextManager[Any]] = nullcontext
     shrinks: bool = True
     lacking: frozenset[str] = frozenset()
+    declared: Sequence[str] = ()
+    deadline: float | None = None
 
     def judge(self, declared: Property, structure: str = "") -> Outcome:
         """Judge a property on drawn cases of a structure, or on `self.case` if there is one."""
@@ -114,7 +124,11 @@ class Judge:
                     self.judge_case(declared, case, outcome)
         except Violation as violation:
             outcome.failure = violation.failure
-        if not (outcome.failure or outcome.known) and outcome.elements == outcome.open:
+        except TimeIsUp:
+            outcome.cut = True
+            outcome.not_judged = f"cut after {outcome.examples} examples"
+        said = outcome.cut or outcome.failure or outcome.known
+        if not said and outcome.elements == outcome.open:
             self.nothing_compared(declared, outcome)
         return outcome
 
@@ -193,6 +207,8 @@ class Judge:
 
     def judge_case(self, declared: Property, case: Case, outcome: Outcome) -> float:
         """Return the worst ratio of a property on a case; raise Violation if it fails."""
+        if self.deadline is not None and time.time() >= self.deadline:
+            raise TimeIsUp
         failure = Failure(
             Kind.NUMBERS, declared.name, str(case), self.replay(declared, case), case.variant
         )
@@ -217,11 +233,17 @@ class Judge:
     def replay(self, declared: Property, case: Case) -> str:
         """Write the command that judges a property on a case again."""
         subject = self.subject
+        words = ["verify", *self.words, "-k", declared.name, "--case", str(case)]
+        return command(*words, subject=subject.name, device=subject.device)
+
+    @property
+    def words(self) -> list[str]:
+        """The options that every replay repeats."""
+        subject = self.subject
         own = DEFAULT_CELL if subject.name == DEFAULT_SUBJECT else ""
         options = ["--cell", subject.cell_name] if subject.cell_name not in ("", own) else []
         options += ["--subnormals", "flushed"] if subject.flushes else []
-        words = ["verify", *options, "-k", declared.name, "--case", str(case)]
-        return command(*words, subject=subject.name, device=subject.device)
+        return [*options, *self.declared]
 
 
 def variants_of(case: Case, declared: Property) -> Iterator[Case]:
@@ -358,6 +380,10 @@ def search_among(
 
     try:
         holds()
+    except TimeIsUp:
+        if not failures:
+            raise
+        raise Violation(failures[-1]) from None  # it may be smaller yet
     except hypothesis.errors.Flaky as flaky:
         if not failures:
             raise

@@ -72,7 +72,7 @@ def differing(problem: Problem) -> dict[str, Any]:
 def test_parameters_have_their_documented_names_order_and_shapes(
     case: Case, subject: Subject
 ) -> list[Comparison]:
-    """state_dict, named_parameters and all_weights go layer by layer, direction by direction."""
+    """state_dict and named_parameters go layer by layer, direction by direction."""
     problem = subject.problem(case)
     module, expected = subject.build(problem), names(case.L, case.D, case.bias)
     with subject.calling("reading named_parameters"):
@@ -81,19 +81,29 @@ def test_parameters_have_their_documented_names_order_and_shapes(
         learning = {name: parameter.requires_grad for name, parameter in parameters.items()}
     with subject.calling("reading state_dict"):
         state = list(module.state_dict())
-    known = {id(parameter): name for name, parameter in parameters.items()}
-    with subject.calling("reading all_weights"):
-        weights: Any = module.all_weights
-        listed = [[known.get(id(w), "no parameter") for w in run] for run in weights]
-    per_run = 4 if case.bias else 2
-    runs = [list(expected[i : i + per_run]) for i in range(0, len(expected), per_run)]
     return [
         same_order("named_parameters", list(parameters), expected),
         same_order("state_dict", state, expected),
         same_facts("shape of", shapes, {name: a.shape for name, a in problem.parameters.items()}),
         same_facts("requires_grad of", learning, dict.fromkeys(expected, True)),
-        same_order("all_weights", list(map(", ".join, listed)), list(map(", ".join, runs))),
     ]
+
+
+@holds_for(promises=("module.named_parameters",), **FEW, needs=("module", "all_weights"))
+def test_all_weights_lists_the_parameters_run_by_run(
+    case: Case, subject: Subject
+) -> list[Comparison]:
+    """all_weights has the module's own parameters, a list for each layer and direction."""
+    problem = subject.problem(case)
+    module, expected = subject.build(problem), names(case.L, case.D, case.bias)
+    with subject.calling("reading named_parameters"):
+        known = {id(parameter): name for name, parameter in module.named_parameters()}
+    with subject.calling("reading all_weights"):
+        weights: Any = module.all_weights
+        listed = [[known.get(id(w), "no parameter") for w in run] for run in weights]
+    per_run = 4 if case.bias else 2
+    runs = [list(expected[i : i + per_run]) for i in range(0, len(expected), per_run)]
+    return [same_order("all_weights", list(map(", ".join, listed)), list(map(", ".join, runs)))]
 
 
 @holds_for(promises=("module.strict",), **FEW, needs=("module",))
@@ -303,7 +313,7 @@ def test_training_mode_and_eval_are_alike_without_dropout(
     )
 
 
-@holds_for(promises=("rnn.flatten",), **FEW, needs=("module",))
+@holds_for(promises=("rnn.flatten",), **FEW, needs=("module", "flatten_parameters"))
 def test_flattening_changes_nothing(case: Case, subject: Subject) -> list[Comparison]:
     """`flatten_parameters` leaves names, weights and results as they are."""
     problem = subject.problem(case)
@@ -432,7 +442,7 @@ def test_a_module_on_the_meta_device_has_shapes_alone(
     return [*facts, *compare_results(problem, *run.results, Oracle(problem).results)]
 
 
-@holds_for(promises=("module.extra_repr",), at_most=10, needs=("module",))
+@holds_for(promises=("module.extra_repr",), at_most=10, needs=("module", "repr"))
 def test_repr_tells_the_sizes(case: Case, subject: Subject) -> list[Comparison]:
     """The module's repr names input_size, hidden_size and the options that are not defaults."""
     problem = subject.problem(case)

@@ -13,6 +13,7 @@ import faulthandler
 import json
 import os
 import re
+import signal
 import sys
 import threading
 import time
@@ -69,7 +70,7 @@ class How(StrEnum):
 class Death(NamedTuple):
     """What a process was doing when it died: the place, facts about it, and how it died.
 
-    `signal` is the name of the signal, if faulthandler saw one; `frames` are the files and
+    `signal` is the name of the signal, if there was one; `frames` are the files and
     lines that were running, outermost first; `seconds` is the time limit of a call.
     """
 
@@ -165,8 +166,12 @@ class Guard:
         self.dump.close()
 
 
-def death(folder: Path, process: str = ALONE) -> Death | None:
-    """Read how a process died, and what it was doing; return None if it had finished."""
+def death(folder: Path, process: str = ALONE, status: int | None = None) -> Death | None:
+    """Read how a process died, and what it was doing; return None if it had finished.
+
+    `status` is how it ended, where that is known: the negative number of a signal tells of one
+    that faulthandler did not see, because the subject has handlers of its own.
+    """
     file = folder / f"{process}.doing"
     if not file.exists() or not (text := file.read_text(encoding="utf-8")):
         return None
@@ -177,7 +182,14 @@ def death(folder: Path, process: str = ALONE) -> Death | None:
         last.unlink()
         return Death(doing["place"], facts, How.MEMORY)
     said = dump.read_text(encoding="utf-8", errors="replace") if dump.exists() else ""
-    return Death(doing["place"], doing["facts"], *read_dump(said, doing["thread"]))
+    died = Death(doing["place"], doing["facts"], *read_dump(said, doing["thread"]))
+    unseen = died.how == How.ENDED and not died.signal and status is not None and status < 0
+    return died._replace(signal=named(-status)) if unseen and status else died
+
+
+def named(number: int) -> str:
+    """Name a signal as a shell does, such as `Segmentation fault`."""
+    return signal.strsignal(number) or f"signal {number}"
 
 
 def read_dump(said: str, thread: int) -> tuple[How, str, list[tuple[str, int]], float]:

@@ -7,14 +7,14 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
 from queue import Queue
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from rnn_ref.cases.case import Case
 from rnn_ref.judging.failures import what_is_wrong
@@ -24,6 +24,9 @@ from rnn_ref.running.workers import PATIENCE, cost, failure_of
 
 if TYPE_CHECKING:
     from rnn_ref.judging.subject import Subject
+
+
+Given = TypeVar("Given")
 
 
 class Ended(Exception):
@@ -110,6 +113,7 @@ class Isolated:
         self.arguments = (folder, process, name, device, timeout)
         self.name = name
         self.lost = 0.0
+        self.processes: list[Any] = []
         self.start()
 
     def start(self) -> None:
@@ -119,20 +123,36 @@ class Isolated:
             1, multiprocessing.get_context("spawn"), begin, self.arguments
         )
 
+    def submit(self, task: Callable[..., Given], *arguments: Any) -> Future[Given]:
+        """Let the process do a task, and keep hold of the process, to see how it ends."""
+        future = self.pool.submit(task, *arguments)
+        started = self.pool._processes or {}  # noqa: SLF001 - nothing else tells how one ended
+        self.processes = list(started.values()) or self.processes
+        return future
+
     def get_ready(self) -> None:
         """Load the subject before it is needed; what comes of it, the next call tells."""
-        self.pool.submit(load_subject)
+        self.submit(load_subject)
+
+    @property
+    def status(self) -> int | None:
+        """How the process ended; None if it did not."""
+        for process in self.processes:
+            process.join(1)
+            status: int | None = process.exitcode
+            return status
+        return None
 
     def describe(self, cases: Sequence[Case], without: Iterable[str]) -> dict[str, Any]:
         """Describe the subject; raise CannotLoad or Ended if it can't be loaded."""
         try:
-            return self.pool.submit(describe, cases, sorted(set(without))).result()
+            return self.submit(describe, cases, sorted(set(without))).result()
         except BrokenProcessPool:
             raise Ended(self.why_not_loaded()) from None
 
     def why_not_loaded(self) -> str:
         """Say why the process never became ready."""
-        died = death(self.folder, self.process)
+        died = death(self.folder, self.process, self.status)
         how = what_is_wrong(failure_of(died)) if died else "the subject could not be loaded"
         return f"subject: while {self.name} was loaded, {how}"
 
@@ -141,10 +161,10 @@ class Isolated:
         if self.lost >= PATIENCE:
             return {"fault": "not measured: the subject has ended too many processes"}
         try:
-            return self.pool.submit(measure, case, sorted(set(without))).result()
+            return self.submit(measure, case, sorted(set(without))).result()
         except BrokenProcessPool:
             self.pool.shutdown()
-            died = death(self.folder, self.process)
+            died = death(self.folder, self.process, self.status)
             if died is None:
                 return {"fault": "the process of the subject ended between two cases"}
             self.lost += cost(died)

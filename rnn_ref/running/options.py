@@ -5,19 +5,19 @@ Imports neither torch nor Hypothesis: the plugin is loaded in every pytest run.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from rnn_ref.arithmetic.dtypes import ROUNDING
 from rnn_ref.cases.selection import CAPABILITIES
-from rnn_ref.judging.replay import DEFAULT_CELL, DEFAULT_SUBJECT
+from rnn_ref.judging.replay import DEFAULT_CELL, DEFAULT_DTYPES, DEFAULT_SUBJECT, dtype_words
+
+DTYPES = DEFAULT_DTYPES
 
 PROFILES = {"smoke": 3, "quick": 40, "default": 200, "thorough": 2000}
 """Examples of each property, by profile."""
-
-DTYPES = ("float32", "float64")
-"""The dtypes that are judged unless others are named, beside the 16-bit ones (see dtypes)."""
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "subject": {
@@ -86,6 +86,11 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "help": "end the process if a call of the subject takes longer than SECONDS, and longer"
         " than 10 times the longest call before it (default: 20)",
     },
+    "limit": {
+        "type": float,
+        "metavar": "SECONDS",
+        "help": "end the run in SECONDS, with what it has; what was not judged by then says so",
+    },
     "json": {"metavar": "FILE", "help": "write the result, with the environment, to FILE"},
     "reproducer": {
         "metavar": "DIR",
@@ -115,8 +120,29 @@ class RunOptions:
     groups: Sequence[str] = ()
     omitted: Sequence[str] = ()
     function: bool = False
+    cell: str | None = None
+    limit: float | None = None
+
+    @property
+    def declared(self) -> list[str]:
+        """The words of a replay that say what is judged less, as the run was told."""
+        words = [word for name in self.without for word in ("--without", name)]
+        return words + ([] if self.limit is None else ["--limit", f"{self.limit:g}"])
+
+    @property
+    def words(self) -> list[str]:
+        """All words that the first and the last line repeat, beside the dtypes."""
+        words = [] if self.cell is None else ["--cell", self.cell]
+        words += [] if self.subnormals == "kept" else ["--subnormals", self.subnormals]
+        return words + self.declared
+
+    @property
+    def replayed(self) -> list[str]:
+        """The words that a replay needs which has no case."""
+        return [*self.words, *dtype_words(self.dtypes)]
 
     def __str__(self) -> str:
         what = f"{self.profile} profile" if self.case is None else f"case {self.case}"
         on = f"{self.subject} on {self.device}, {' '.join(self.dtypes)}"
-        return f"judging {on}; {what}; --seed {self.seed}"
+        told = "; ".join(filter(None, (what, shlex.join(self.words), f"--seed {self.seed}")))
+        return f"judging {on}; {told}"

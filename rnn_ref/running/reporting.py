@@ -12,11 +12,21 @@ import pytest
 
 from rnn_ref.diagnosis.causes import Cause, causes
 from rnn_ref.running.ci import error_annotations, write_badge, write_job_summary
-from rnn_ref.running.rows import Row, as_json, closing_line, plural, row_of, row_of_probe, table
+from rnn_ref.running.rows import (
+    Row,
+    as_json,
+    closing_line,
+    plural,
+    row_not_reached,
+    row_of,
+    row_of_probe,
+    table,
+)
 from rnn_ref.running.session import (
     ENVIRONMENT,
     FINISHED,
     JUDGING,
+    PLANNED,
     REPORTED,
     SETUP_FAILS,
     STOP,
@@ -47,6 +57,13 @@ class Reporting:
         if reporter and judging and not self.announced:
             self.announced = True
             reporter.write_line(judging)
+
+    def say(self, text: str) -> None:
+        """Print a line of its own, below the line of the progress."""
+        reporter = self.config.pluginmanager.get_plugin("terminalreporter")
+        if reporter:
+            reporter.ensure_newline()
+            reporter.write_line(text)
 
     @property
     def failures(self) -> int:
@@ -94,16 +111,16 @@ class Reporting:
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         """Take a run in which nothing was judged for one without tests.
 
-        And one that stops at a failure (-x) fails, where pytest-xdist calls it interrupted.
+        And one with failures fails, though it was interrupted or stops at the first (-x).
         """
         verdicts = [row.verdict for row in self.rows.values()]
         if verdicts and set(verdicts) == {"not judged"} and exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
-        if self.rows and exitstatus == pytest.ExitCode.OK and lacking(self.session.folder):
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
-        limit = self.config.getoption("maxfail")
-        interrupted = exitstatus == pytest.ExitCode.INTERRUPTED
-        if interrupted and limit and self.failures >= limit:
+        if any(row.cut for row in self.rows.values()) and exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.INTERRUPTED
+        ends = (pytest.ExitCode.OK, pytest.ExitCode.INTERRUPTED)
+        failing = self.failures or (self.rows and lacking(self.session.folder))
+        if failing and exitstatus in ends:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     @pytest.hookimpl(trylast=True)
@@ -128,12 +145,16 @@ class Reporting:
         """Print the causes, the groups and the closing line, and write the files asked for."""
         names = [name for name in self.order if name in self.rows] or list(self.rows)
         rows, seconds = [self.rows[name] for name in names], time.monotonic() - self.started
+        plan = json.loads(self.session.folder.read_post(PLANNED))
+        missed = [entry for node, entry in plan["entries"].items() if node not in self.rows]
+        rows += [row_not_reached(entry, self.why_cut()) for entry in missed]
         rows += [row_of_probe(*each) for each in lacking(self.session.folder).items()]
         found = causes(vars(row) for row in rows if row.verdict == "FAILS")
         options = self.session.told_options
         environment = json.loads(self.session.folder.read_post(ENVIRONMENT))
         options = replace(options, dtypes=(*options.dtypes, *self.session.low))
-        line = closing_line(options, rows, found, seconds, environment["torch"])
+        torch, left_out = environment["torch"], plan["left_out"]
+        line = closing_line(options, rows, found, seconds, torch, left_out)
         self.print_end(terminalreporter, line, found, rows)
         write_job_summary(line, found, rows)
         for annotation in error_annotations(found):
@@ -149,6 +170,14 @@ class Reporting:
             told = as_json(options, rows, found, line, seconds, environment)
             text = json.dumps(told, indent=1, allow_nan=False)
             Path(file).write_text(text + "\n", encoding="utf-8")
+
+    def why_cut(self) -> str:
+        """Say why the run did not come to all that was planned."""
+        most = self.config.getoption("maxfail")
+        if most and self.failures >= most:
+            return "-x"
+        options = self.session.options
+        return f"--limit {options.limit:g}" if self.session.is_over else "interrupted"
 
     def print_end(
         self,

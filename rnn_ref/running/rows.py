@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -27,6 +28,7 @@ class Row:
     drawn: how often each regime of weights and of inputs was drawn.
     setup: whether it is the set-up property, without which no other is judged.
     findings: what was found out of the failure, by rnn_ref.diagnosis.
+    cut: whether it was not judged, or not in full, because the run ended before.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Row:
     failure: dict[str, Any] | None = None
     setup: bool = False
     findings: dict[str, Any] = field(default_factory=dict)
+    cut: bool = False
 
     @property
     def claim(self) -> str:
@@ -74,7 +77,14 @@ def row_of(entry: dict[str, Any], outcome: str, text: str) -> Row:
         failure=failure,
         setup=entry["setup"],
         findings=entry.get("findings", {}),
+        cut=entry.get("cut", False),
     )
+
+
+def row_not_reached(entry: dict[str, Any], reason: str) -> Row:
+    """Make a row of a property that the run did not come to, or not to the end of."""
+    name, group, setup = (entry[key] for key in ("name", "group", "setup"))
+    return Row(name, "not judged", group, reason, setup=setup, cut=True)
 
 
 def row_of_probe(name: str, found: dict[str, Any]) -> Row:
@@ -124,15 +134,25 @@ def table(rows: Sequence[Row], width: int) -> list[str]:
 
 
 def conforms(rows: Sequence[Row]) -> bool:
-    """Tell whether no property fails, and some hold."""
+    """Tell whether no property fails, some hold, and the run was not cut."""
     verdicts = {row.verdict for row in rows}
+    if any(row.cut for row in rows):
+        return False
     return "FAILS" not in verdicts and bool(verdicts & {"holds", "known"})
 
 
 def closing_line(
-    run: RunOptions, rows: Sequence[Row], found: Sequence[Cause], seconds: float, torch: str
+    run: RunOptions,
+    rows: Sequence[Row],
+    found: Sequence[Cause],
+    seconds: float,
+    torch: str,
+    left_out: int = 0,
 ) -> str:
-    """Say the verdict in one line: `torch 2.13.0, cpu, float32: conforms. 32 properties...`."""
+    """Say the verdict in one line: `torch 2.13.0, cpu, float32: conforms. 32 properties...`.
+
+    `left_out` counts the properties that -k leaves out: they are not judged either.
+    """
     subject = "" if run.subject == DEFAULT_SUBJECT else f"{run.subject}, "
     judged = [row for row in rows if row.verdict != "not judged"]
     failing = [row for row in judged if row.verdict == "FAILS"]
@@ -143,18 +163,31 @@ def closing_line(
         about = dict.fromkeys(name for cause in found for name in cause.about)
         verdict = f"does not conform: {plural(len(found), 'cause', 'causes')} in {', '.join(about)}"
         verdict = ("numbers hold; " if numbers_hold(judged) else "") + verdict
+    elif any(row.cut for row in rows):
+        verdict = "not finished, nothing failed"
     known = sum(row.verdict == "known" for row in rows)
     counts = [
         plural(len(judged), "property", "properties"),
         f"{len(failing)} failed" if failing else "",
-        f"{len(rows) - len(judged)} not judged" if len(rows) > len(judged) else "",
+        not_judged(rows, left_out),
         plural(known, "known deviation", "known deviations") if known else "",
         plural(sum(row.examples for row in judged), "example", "examples"),
         worst_error(judged),
         f"{seconds:.0f} s",
     ]
     on = f"{subject}torch {torch}, {run.device}, {' '.join(run.dtypes)}"
+    on += f", {shlex.join(run.words)}" if run.words else ""
     return f"{on}: {verdict}. {', '.join(filter(None, counts))}"
+
+
+def not_judged(rows: Sequence[Row], left_out: int) -> str:
+    """Count what was not judged, and how much of it because the run was cut; empty if nothing."""
+    missing = sum(row.verdict == "not judged" for row in rows) + left_out
+    cut = {row.message.partition(":")[0] for row in rows if row.cut}
+    count = sum(row.cut for row in rows)
+    text = f"{missing} not judged" if missing else ""
+    some = f"{count} of them: " if count < missing else ""
+    return f"{text} ({some}{', '.join(sorted(cut))})" if cut else text
 
 
 def worst_error(rows: Sequence[Row]) -> str:

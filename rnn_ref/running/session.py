@@ -19,6 +19,7 @@ from rnn_ref.arithmetic.dtypes import LOW
 from rnn_ref.cases.case import Case
 from rnn_ref.cases.selection import CAPABILITIES
 from rnn_ref.judging.failures import CannotLoad
+from rnn_ref.judging.replay import dtype_words
 from rnn_ref.process.environment import environment, processor_flags, set_threads
 from rnn_ref.process.guard import ALONE, Guard, RunFolder, limited_memory
 from rnn_ref.recording.record import UnusableFile, require_no_record
@@ -36,8 +37,8 @@ if TYPE_CHECKING:
 LOADING = "loading"
 """The place of a process that loads the subject, as its guard notes it."""
 
-STOP, READY, REFUSED, JUDGING, ENVIRONMENT, FINISHED = (
-    "stop", "ready", "refused", "judging", "environment", "finished",
+STOP, READY, REFUSED, JUDGING, ENVIRONMENT, FINISHED, PLANNED = (
+    "stop", "ready", "refused", "judging", "environment", "finished", "planned",
 )  # fmt: skip
 """The names under which the processes of a run leave texts for one another."""
 
@@ -58,7 +59,7 @@ SETUP_FAILS = "the set-up property fails: fix it first; the other properties nee
 REPORTED = "rnn_ref"
 """The name under which a test's report carries how a property ended."""
 
-HANDED = ("rnn_seed", "rnn_folder")
+HANDED = ("rnn_seed", "rnn_folder", "rnn_deadline")
 """The options that a run chooses for itself, and its workers must have too."""
 
 
@@ -86,10 +87,17 @@ class Session:
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
         self.waits = False
+        self.left_out: list[Property] = []
 
     def option(self, name: str) -> Any:
         """Return the value of --rnn-{name}."""
         return self.config.getoption(f"rnn_{name}")
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the time of the run is up."""
+        deadline = self.option("deadline")
+        return deadline is not None and time.time() >= deadline
 
     @property
     def is_worker(self) -> bool:
@@ -147,6 +155,8 @@ class Session:
             case=str(self.case) if self.case else None,
             groups=sorted(set(self.option("group"))),
             omitted=sorted(set(self.option("omit"))),
+            cell=self.option("cell"),
+            limit=self.option("limit"),
         )
 
     @cached_property
@@ -179,6 +189,8 @@ class Session:
             groups=frozenset(options.groups),
             omitted=frozenset(options.omitted),
             around=restoring_settings,
+            declared=[*options.declared, *([] if self.case else dtype_words(options.dtypes))],
+            deadline=self.option("deadline"),
         )
 
     @property
@@ -224,7 +236,9 @@ class Session:
         """What explains the failures of this process."""
         from rnn_ref.diagnosis.findings import Explainer
 
-        return Explainer(EXPLAINING)
+        deadline = self.option("deadline")
+        left = EXPLAINING if deadline is None else max(0.0, deadline - time.time())
+        return Explainer(min(EXPLAINING, left))
 
     @cached_property
     def groups(self) -> dict[str, str]:
@@ -281,7 +295,7 @@ def probe(session: Session) -> None:
             session.guard.note({"probe": name})
 
     judge = session.judge
-    asked = lacking(judge.subject, judge.dtypes, judge.without, asking, judge.around)
+    asked = lacking(judge.subject, judge.dtypes, judge.without, asking, judge.around, judge.words)
     for name, failure in asked:
         found = {"failure": failure.as_dict(), "findings": of_probe(judge, name, failure)}
         session.folder.post(LACKING + name, json.dumps(found))
@@ -320,6 +334,7 @@ def prepare(session: Session, items: list[pytest.Item]) -> None:
     told = {"dtypes": judge.dtypes, "function": judge.subject.function is not None}
     session.folder.post(TOLD, json.dumps(told))
     session.folder.post(JUDGING, "\n".join([str(session.told_options), *told_of_flushing(session)]))
+    session.folder.post(PLANNED, json.dumps(plan(session, declared, items)))
 
 
 def told_of_flushing(session: Session) -> list[str]:
@@ -331,13 +346,25 @@ def told_of_flushing(session: Session) -> list[str]:
     return [f"{where}; in these dtypes the bounds allow it, as with --subnormals flushed"]
 
 
+def plan(
+    session: Session, declared: dict[pytest.Item, Property | None], items: Sequence[pytest.Item]
+) -> dict[str, Any]:
+    """Tell what is to be judged, by its node, and how many properties -k leaves out."""
+    entries = {item.nodeid: report_entry(item, p) for item in items if (p := declared[item])}
+    compares = session.option("baseline") is not None
+    return {
+        "entries": entries,
+        "left_out": sum(compares or not p.baseline for p in session.left_out),
+    }
+
+
 def wait_for_setup(session: Session, declared: Property) -> str:
     """Wait until the set-up property has ended; return why no other is judged, or nothing.
 
     Processes run at the same time, and what a subject's wiring gets wrong is one failure.
     """
     folder = session.folder
-    while session.waits and not declared.setup:
+    while session.waits and not declared.setup and not session.is_over:
         if folder.read_post(READY) or folder.read_post(STOP):
             session.waits = False
         else:

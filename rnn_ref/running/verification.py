@@ -6,11 +6,15 @@ import argparse
 import importlib.util
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,12 +43,9 @@ def verify(options: argparse.Namespace, to_pytest: Sequence[str]) -> int:
     number = processes(options.n, options.case, options.k)
     with tempfile.TemporaryDirectory() as scratch:
         command = [*pytest_command(options, number), f"--rnn-folder={scratch}", *to_pytest]
-        try:
-            status = subprocess.call(command, env=environment(scratch, number))
-        except KeyboardInterrupt:
-            status = pytest.ExitCode.INTERRUPTED
+        status = call(command, env=environment(scratch, number), seconds=options.limit)
         folder = RunFolder(Path(scratch))
-        died = death(folder.path)
+        died = death(folder.path, status=status)
         if died and not folder.read_post(FINISHED):
             print(f"\nrnn-ref: {failure_of(died)}", file=sys.stderr)
             return 1
@@ -54,7 +55,53 @@ def verify(options: argparse.Namespace, to_pytest: Sequence[str]) -> int:
     if status < 0:
         print(f"rnn-ref: the subject ended the run by signal {-status}", file=sys.stderr)
         return 1
+    if status == pytest.ExitCode.INTERRUPTED and options.limit is not None:
+        return 2
     return EXIT_STATUS.get(status, status)
+
+
+GRACE = 10.0
+"""How many seconds after its time is up a run is interrupted, if it goes on."""
+
+
+def call(command: Sequence[str], *, env: dict[str, str], seconds: float | None) -> int:
+    """Run a command to its end; return its exit status.
+
+    It is interrupted, once, when this process is interrupted (Ctrl-C) or terminated, and when
+    its time is up: it then prints what it has. It has a process group of its own, so that a
+    terminal's Ctrl-C does not reach its workers, which would tell of it as the subject's. A
+    second signal kills it.
+    """
+    own_group: dict[str, Any] = {} if os.name == "nt" else {"process_group": 0}
+    process = subprocess.Popen(command, env=env, **own_group)
+    interrupted = False
+
+    def interrupt(*_: object) -> None:
+        nonlocal interrupted
+        process.send_signal(signal.SIGTERM if interrupted else signal.SIGINT)
+        interrupted = True
+
+    with forwarding(interrupt):
+        try:
+            process.wait(None if seconds is None else seconds + GRACE)
+        except subprocess.TimeoutExpired:
+            interrupt()
+        status = process.wait()
+    return pytest.ExitCode.INTERRUPTED if interrupted and status < 0 else status
+
+
+@contextmanager
+def forwarding(interrupt: Callable[..., None]) -> Iterator[None]:
+    """Call a function for every signal that interrupts or terminates this process."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # no other thread may handle signals
+        return
+    before = {each: signal.signal(each, interrupt) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 def pytest_command(options: argparse.Namespace, number: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from dataclasses import replace
 from typing import Any
 
@@ -25,6 +26,9 @@ from rnn_ref.running.session import (
 
 PATIENCE = 60.0
 """How many seconds may be lost to processes that died before the rest is not judged."""
+
+
+OUT_OF_PATIENCE = f"{PATIENCE:.0f} s were lost to processes that the subject ended"
 
 
 class Workers:
@@ -74,7 +78,9 @@ class Workers:
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object | None) -> None:
         """Read what a worker that died was doing."""
-        died = death(self.session.folder.path, node.gateway.id) if error else None
+        if not error:
+            return
+        died = death(self.session.folder.path, node.gateway.id, exit_status(node))
         if died is None:
             return
         if died.place == LOADING:
@@ -98,23 +104,40 @@ class Workers:
             report.outcome, report.longrepr = "skipped", (file, 0, entry["not_judged"])
             del entry["failure"]
         report.user_properties.append((REPORTED, entry))
-        self.lost += cost(died)
-        if self.lost >= PATIENCE:
-            self.session.folder.post(STOP, "the subject has ended too many processes")
+        if not probed:  # what it lacks costs a process, and is no crash of what it has
+            self.spend(cost(died))
         failures = 1 + self.reporting.failures
         if failures == self.config.getoption("maxfail"):
             distributed: Any = self.config.pluginmanager.get_plugin("dsession")
             distributed.shouldstop = f"stopping after {failures} failures"
 
+    def spend(self, seconds: float) -> None:
+        """Count the seconds lost with a process; once they are too many, judge no more."""
+        had = self.lost < PATIENCE
+        self.lost += seconds
+        if had and self.lost >= PATIENCE:
+            self.session.folder.post(STOP, OUT_OF_PATIENCE)
+            self.reporting.say(f"{OUT_OF_PATIENCE}: the rest is not judged")
+
     def post_lacking(self, name: str, failure: Failure) -> None:
         """Leave for all processes that a probe ended one: what it asked for is lacking."""
         options = self.session.options
-        words = ("verify", "-k", SETUP)
+        words = ("verify", *options.replayed, "-k", SETUP)
         replay = command(*words, subject=options.subject, device=options.device)
         told = replace(failure, property=CAPABILITY + name, replay=replay)
         found = {"failure": told.as_dict(), "findings": {}}
         self.session.folder.post(LACKING + name, json.dumps(found))
         self.session.folder.post(READY, "yes")
+
+
+def exit_status(node: Any) -> int | None:
+    """Return how a worker's process ended; None if it goes on, or is no child of this one."""
+    io = node.gateway._io  # noqa: SLF001 - execnet tells no one how a process ended
+    process = getattr(io, "popen", None)
+    try:
+        return None if process is None else process.wait(timeout=1)
+    except subprocess.TimeoutExpired:
+        return None
 
 
 def failure_of(died: Death) -> Failure:

@@ -22,13 +22,22 @@ class ListsParametersInReverse(PlainRNN):
         return reversed(list(super().named_parameters(*arguments, **options)))
 
 
-@fault(NAMES)
+@fault("all_weights_lists_the_parameters_run_by_run")
 class HasNoAllWeights(PlainRNN):
     """Reading all_weights raises."""
 
     @property
     def all_weights(self) -> Any:
         raise NotImplementedError("all_weights")
+
+
+@fault("all_weights_lists_the_parameters_run_by_run")
+class ListsAllWeightsAsOneRun(PlainRNN):
+    """all_weights has the parameters of all layers in one list."""
+
+    @property
+    def all_weights(self) -> Any:
+        return [list(self.parameters())]
 
 
 @fault("state_dict_is_strict")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import os
 import random
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -464,6 +465,13 @@ def abort() -> NoReturn:
     os.abort()
 
 
+def fault_unseen() -> NoReturn:
+    """End the process by a signal whose handler was taken away."""
+    signal.signal(signal.SIGSEGV, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGSEGV)
+    raise AssertionError("the process has ended")
+
+
 def hang() -> NoReturn:
     """Never come back."""
     while True:
@@ -484,6 +492,15 @@ class Leaves(nn.RNN):
 
     def forward(self, *_: Any) -> NoReturn:
         leave()
+
+
+class FaultsUnseen(nn.RNN):
+    """Ends the process, if it is bidirectional, by a signal that no handler sees."""
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        if self.bidirectional:
+            fault_unseen()
+        return super().forward(input, hx)
 
 
 class EndsByStructure(nn.RNN):
