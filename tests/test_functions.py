@@ -111,6 +111,19 @@ def test_what_a_function_cannot_is_not_judged(name: str, why: str) -> None:
     assert reasons(subject_of(functions.forward_only), name) == {why}
 
 
+def test_what_is_not_asked_of_a_function_is_printed_by_reason(verify_here: Here) -> None:
+    """Below the table stands, for each reason, how many properties were not judged."""
+    names = ["-k", "setup or whole_ or hooks or repr"]
+    done = verify_here("--subject", f"{FUNCTIONS}:forward_only", *names)
+    assert done.returncode == 0
+    told = re.findall(r"^not judged: (.*)$", done.stdout, re.MULTILINE)
+    assert told == [
+        "2 properties: a function: it is no module",
+        "2 properties: a function without a vjp",
+    ]
+    assert "not judged: " not in verify_here(*names, "--without", "gradients").stdout
+
+
 def test_a_capability_that_a_function_lacks_undeclared_is_found() -> None:
     """The probes ask a function what they ask a module."""
     subject = subject_of(functions.undeclared)

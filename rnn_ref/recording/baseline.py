@@ -35,9 +35,9 @@ def judge_accuracy(judge: Judge, old: Record | None) -> Outcome:
             not_judged="--baseline needs the whole corpus, so it is not judged with --case"
         )
     subject = judge.subject
-    without = sorted(
-        judge.without - subject.lacks
-    )  # a record does not name what every module lacks
+    # A record names what its subject can't, but not what every module or function lacks.
+    declared = set(subject.function.lacks) if subject.function else set()
+    without = sorted(judge.without - (subject.lacks - declared))
 
     def entry(case: Case) -> dict[str, Any]:
         if subject.watch is not None:

@@ -23,7 +23,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "subject": {
         "metavar": "MODULE:CALLABLE",
         "default": DEFAULT_SUBJECT,
-        "help": f"judge this callable with nn.RNN's signature (default: {DEFAULT_SUBJECT})",
+        "help": "judge this callable with nn.RNN's signature, or this function of arrays that"
+        f" rnn_ref.function has marked (default: {DEFAULT_SUBJECT})",
     },
     "cell": {
         "metavar": "MODULE:CALLABLE",

@@ -197,8 +197,9 @@ class Reporting:
         terminalreporter.write_line("")
         for each in table(rows, width) if verbose else group_lines(rows):
             terminalreporter.write_line(each, red="FAIL" in each)
-        if self.session.told_options.function:  # no option has said what is not asked of it
-            terminalreporter.write_line("")
-            terminalreporter.write_line("\n".join(reason_lines(rows)))
+        # No option has said what is not asked of a function.
+        reasons = reason_lines(rows) if self.session.told_options.function else []
+        for each in ("", *reasons) if reasons else ():
+            terminalreporter.write_line(each)
         terminalreporter.write_line("")
         terminalreporter.write_line(line, bold=True)
