@@ -10,7 +10,7 @@ import pytest
 from torch import nn
 
 from rnn_ref.judging import oracle
-from rnn_ref.judging.failures import Failure, Kind
+from rnn_ref.judging.failures import Failure, Kind, raised
 from rnn_ref.judging.subject import Subject
 from rnn_ref.parity import test_memory
 from tests.subjects import misbehaving
@@ -205,3 +205,12 @@ def test_an_error_of_our_own_is_told_apart(where: str, monkeypatch: pytest.Monke
     assert first.startswith("error in rnn_ref itself, not in the subject: ")
     assert re.search(r"(Type|Attribute)Error: .* \((oracle|test_memory)\.py:\d+\)$", first)
     assert second == "please report it"
+
+
+def test_a_message_of_several_lines_is_told_whole() -> None:
+    """What is wrong often stands in the second line; a stack trace behind it is cut off."""
+    told = raised(
+        "the call", ValueError("sizes differ:\n    got 3, expected 4\n" + "frame\n" * 200)
+    )
+    assert told.message.startswith("sizes differ: got 3, expected 4 frame ")
+    assert len(told.message) <= 400
