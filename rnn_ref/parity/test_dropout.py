@@ -224,7 +224,8 @@ def test_layers_draw_masks_of_their_own(case: Case, subject: Subject) -> list[Co
     shown = agreeing_at_shifts(second, ~second)
     counts = {k: (int(kept[k]), int(n)) for k, n in enumerate(shown) if n}
     what = "elements kept after layer 0 where layer 1 drops, at shift"
-    return [all_by_chance(what, counts, keep)]
+    at_its_rate = by_chance("elements kept after layer 1", second, keep)
+    return [at_its_rate, all_by_chance(what, counts, keep)]
 
 
 @holds_for(

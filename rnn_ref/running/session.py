@@ -302,10 +302,13 @@ def probe(session: Session) -> None:
 
 
 def ask_for_dtypes(session: Session) -> None:
-    """Ask in which 16-bit dtypes the subject computes, unless the options name dtypes."""
-    if session.case is not None or session.option("dtype"):
-        return
+    """Ask in which 16-bit dtypes the subject computes, unless the options name dtypes.
+
+    A function of arrays names its own.
+    """
     judge = session.judge
+    if session.case is not None or session.option("dtype") or judge.subject.function:
+        return
     if session.guard is not None:
         session.guard.note({"probe": LOW[0]})
     found = computed(judge.subject, judge.without, judge.around)
