@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 from numpy.typing import NDArray
 
 
+@cache
 def distribution(n: int, p: float) -> NDArray[np.float64]:
     """Compute the probabilities that 0, 1, ..., n of n events happen, each of probability p."""
     log_factorial = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, n + 1)))])
