@@ -286,6 +286,8 @@ def draw(
         if ratio > 0:  # else Hypothesis, searching uphill, only repeats the simplest case
             hypothesis.target(ratio)
 
+    # The key of a database, which is not kept; Hypothesis would compute it from the source.
+    holds._hypothesis_internal_database_key = None  # type: ignore[attr-defined] # noqa: SLF001
     try:
         holds()
     except hypothesis.errors.Flaky as flaky:
