@@ -15,7 +15,13 @@ from typing import Any, NoReturn, TypeAlias
 from rnn_ref.cases.case import Case
 from rnn_ref.cases.corpus import ArraysDiffer, cases_to_record, read_corpus
 from rnn_ref.recording.compare import as_dict, compare_records
-from rnn_ref.recording.record import Recorder, UnusableFile, read_record, require_no_record
+from rnn_ref.recording.record import (
+    Recorder,
+    UnusableFile,
+    read_record,
+    require_no_record,
+    require_place,
+)
 from rnn_ref.recording.table import comparison_lines
 from rnn_ref.running.options import OPTIONS, PROFILES
 
@@ -228,6 +234,9 @@ def record_subject(options: argparse.Namespace) -> int:
     cases = cases_to_record(dtypes, options.without, case)
     if not cases:
         raise UnusableFile("nothing to record: the options leave no case of the corpus")
+    file = None if options.file == "-" else Path(os.path.realpath(options.file))
+    if file is not None:
+        require_place(file)
     try:
         with tempfile.TemporaryDirectory() as folder:
             processes = range(max(1, min(os.cpu_count() or 1, len(cases) // WORTH_A_PROCESS)))
@@ -237,14 +246,14 @@ def record_subject(options: argparse.Namespace) -> int:
                 read_corpus().check()  # while they load the subject
                 header = members[0].describe(cases, options.without)
                 recorder = Recorder(read_corpus(), cases, header, team.measure)
-                return record_to(options.file, recorder)
+                return record_to(file, recorder)
     except (CannotLoad, Ended) as error:
         raise UnusableFile(str(error)) from error
 
 
-def record_to(file: str, recorder: Recorder) -> int:
+def record_to(file: Path | None, recorder: Recorder) -> int:
     """Write a record to a file, or to standard output."""
-    if file == "-":
+    if file is None:
         show(list(recorder.lines([])))
         return 0
     total, bar = len(recorder.cases), sys.stderr.isatty()
@@ -254,13 +263,12 @@ def record_to(file: str, recorder: Recorder) -> int:
             end = "" if bar and done < total else "\n"
             print(f"\r{done} of {total} cases", end=end, file=sys.stderr)
 
-    path = Path(os.path.realpath(file))
     try:
-        recorder.write(path, progress)
+        recorder.write(file, progress)
     except KeyboardInterrupt:
         print("\nrnn-ref: interrupted; rerun the command to resume", file=sys.stderr)
         return 130
-    faults = [e["fault"] for e in read_record(path).cases.values() if "fault" in e]
+    faults = [e["fault"] for e in read_record(file).cases.values() if "fault" in e]
     if faults:
         print(f"rnn-ref: faults in {len(faults)} of {total} cases: {faults[0]}", file=sys.stderr)
     return 0

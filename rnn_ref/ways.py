@@ -292,6 +292,10 @@ FROZEN = {
 THREADS = "test_threads_that_share_a_module_do_not_disturb_one_another"
 TIED = "test_tied_weights_count_in_every_place"
 CHECKPOINTING = "test_gradients_survive_checkpointing"
+WARNS = {
+    "test_every_step_of_a_history_gives_what_the_reference_gives": "torch warns as each form of"
+    " call is made"
+}
 SKELETON = {
     TIED: "it takes no parameter twice",
     THREADS: "it puts the parameters into one skeleton for the time of a call",
@@ -320,6 +324,7 @@ WAYS = {
         "rnn_ref.ways:forward_mode",
         FROZEN,
         {
+            **WARNS,
             THREADS: "dual levels belong to one thread",
             "test_an_expanded_state_is_every_rows_own": "it writes into its arguments",
         },
@@ -327,12 +332,13 @@ WAYS = {
     "jit.trace": Way(
         "rnn_ref.ways:traced",
         FROZEN,
-        {TIED: SKELETON[TIED], CHECKPOINTING: "it saves other tensors"},
+        {**WARNS, TIED: SKELETON[TIED], CHECKPOINTING: "it saves other tensors"},
     ),
     "jit.script": Way(
         "rnn_ref.ways:scripted",
         FROZEN,
         {
+            **WARNS,
             **dict.fromkeys(REFUSALS, "the interpreter raises errors of its own"),
             CHECKPOINTING: "the interpreter recomputes nothing",
             THREADS: "scripting is for one thread",
@@ -355,7 +361,7 @@ WAYS = {
         },
     ),
     "vmap": Way("rnn_ref.ways:vmapped", groups=("setup",), because="it can't be called"),
-    "vmap, RNNCell": Way("rnn_ref.ways:vmapped_cells", FROZEN, {**SKELETON, **CHECKS}),
+    "vmap, RNNCell": Way("rnn_ref.ways:vmapped_cells", FROZEN, {**SKELETON, **CHECKS, **WARNS}),
     "ONNX export": Way(
         "rnn_ref.ways:onnx_exported",
         {

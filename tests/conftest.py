@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -19,13 +21,17 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # the processors are busy already
 @pytest.fixture
 def here(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Here:
+) -> Iterator[Here]:
     """`rnn-ref` in this process and in a folder of its own, which saves two seconds a run."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(subprocess, "call", call_here)
     monkeypatch.setattr(verification, "call", call_here)
-    return partial(run_here, capfd)
+    before = set(sys.modules)
+    yield partial(run_here, capfd)
+    for name in set(sys.modules) - before:  # another test may have a subject of the same name
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
+            del sys.modules[name]
 
 
 @pytest.fixture

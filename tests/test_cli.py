@@ -144,7 +144,7 @@ def test_subnormals_are_kept_or_flushed_as_declared(
     options += ["-k", "recurrence and not packed or gradients_are_within or no_h_0"]
     done = verify_here(*options)
     assert done.returncode == status, done.stdout
-    assert ("--subnormals flushed" in done.stdout) == (mode == "flushed" and status == 1)
+    assert ("--subnormals flushed" in done.stdout) == (mode == "flushed")
 
 
 def test_a_right_subject_ends_in_status_0_and_a_table(tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ def test_a_right_subject_ends_in_status_0_and_a_table(tmp_path: Path) -> None:
     *lines, last = done.stdout.rstrip().splitlines()
     assert re.search(
         rf"^{MISBEHAVING}:Right, torch \S+, cpu, float32 float64 float16 bfloat16: conforms\."
-        r" 6 properties, \d+ not judged, 188 examples, worst error 0\.\d\d of its bound, \d+ s$",
+        r" 6 properties, \d+ not judged, \d+ examples, worst error 0\.\d\d of its bound, \d+ s$",
         last,
     )
     rows = [line for line in lines if re.search(r" \d+ +[\d,]+ +[01]\.\d\d  holds$", line)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 from pathlib import Path
@@ -11,8 +12,10 @@ from typing import NoReturn
 import pytest
 
 from rnn_ref import cli
+from rnn_ref.running import isolated
 from rnn_ref.running.isolated import Isolated
 from tests.support.commands import MISBEHAVING, Here
+from tests.support.recording import InThisProcess
 
 FEW = ("--without", "h_0", "--without", "relu")
 """Options that leave eight cases of the corpus."""
@@ -29,8 +32,10 @@ NOTES = "no record\n"
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Record a right subject, one that is less accurate, and one that raises."""
     folder = tmp_path_factory.mktemp("records")
-    for name, subject in RECORDED.items():
-        assert cli.main(["record", str(folder / name), "--subject", subject, *FEW]) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(isolated, "Isolated", InThisProcess)
+        for name, subject in RECORDED.items():
+            assert cli.main(["record", str(folder / name), "--subject", subject, *FEW]) == 0
     return folder
 
 
@@ -46,8 +51,15 @@ def halved(recorded: Path) -> str:
     return str(recorded / "halved")
 
 
-def test_two_records_of_one_build_have_the_same_bits(here: Here, right: str) -> None:
-    """Recording shows how far it is; comparing says 'same bits' and ends in status 0."""
+def test_two_records_of_one_build_have_the_same_bits(
+    here: Here, right: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Recording shows how far it is; comparing says 'same bits' and ends in status 0.
+
+    So it is in two processes, of which each measures what the other one leaves.
+    """
+    monkeypatch.setattr(cli, "WORTH_A_PROCESS", 4)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
     done = here("record", "new", *FEW)
     assert (done.returncode, done.stdout) == (0, "")
     assert "8 of 8 cases" in done.stderr

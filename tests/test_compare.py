@@ -14,14 +14,14 @@ import torch
 
 from rnn_ref.cases.case import Case
 from rnn_ref.cases.corpus import read_corpus
-from rnn_ref.judging.oracle import Oracle
 from rnn_ref.judging.subject import Subject
 from rnn_ref.recording.compare import ALPHA, STATISTICS, Regression, compare_records, sign
-from rnn_ref.recording.measure import measure, oracles_of
+from rnn_ref.recording.measure import measure
 from rnn_ref.recording.record import Record, UnusableFile
 from rnn_ref.recording.table import comparison_lines
 from tests.subjects.correct import CORRECT, Float64Throughout
 from tests.subjects.degraded import DEGRADED
+from tests.support.recording import oracles
 
 CORPUS = read_corpus()
 HEADER: dict[str, Any] = {
@@ -46,12 +46,6 @@ def recorded(factory: Any, dtype: str, chosen: Sequence[Case] | None = None) -> 
     """A record of a subject on those cases, or on others."""
     subject, chosen = Subject("tests:subject", factory), chosen or cases(dtype)
     return Record(HEADER, {str(case): measure(subject, oracles(case)) for case in chosen})
-
-
-@cache
-def oracles(case: Case) -> dict[str, Oracle]:
-    """The oracles of a case, which keep what all subjects are compared with."""
-    return oracles_of(case.problem())
 
 
 @cache
@@ -239,10 +233,10 @@ def drawn(rng: np.random.Generator) -> Regression:
     records = []
     for bits in ("old", "new"):
         entries = {}
-        for case in cases("float32"):
+        for line in torchs_own("float32").cases:
             quantities = {name: noise(rng) for name in ("output", "h_n", "gradient of input")}
             named = dict.fromkeys(quantities, bits)
-            entries[str(case)] = {"bits": named, "step": quantities, "end_to_end": quantities}
+            entries[line] = {"bits": named, "step": quantities, "end_to_end": quantities}
         records.append(Record(HEADER, entries))
     return compare_records(*records)
 

@@ -8,14 +8,20 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from rnn_ref.cases.corpus import read_corpus
 from rnn_ref.cases.selection import CAPABILITIES
+from rnn_ref.running import isolated, matrix
 from rnn_ref.running.options import OPTIONS, PROFILES
+from tests.support.commands import Here, verify_unseen
+from tests.support.commands import run as run_apart
+from tests.support.recording import InThisProcess
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "rnn_ref" / "docs"
@@ -27,6 +33,9 @@ FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 LEFT_OUT = "[...]"
 END = "-- end of a fence --"
 PINNED = re.findall(r"torch==([\d.]+)", (ROOT / "pyproject.toml").read_text(encoding="utf-8"))[0]
+ENDING = {"crashing:RNN"}
+"""Subjects of the pages that end the process they are judged in."""
+
 NEEDED = {"findings.md": ("onnx", "onnxruntime"), "subjects.md": ("jax",)}
 """Modules beyond the pinned ones, without which a page's fence that imports one is not run."""
 
@@ -51,23 +60,33 @@ def matches(shown: list[str], printed: list[str]) -> bool:
     return bool(printed) and shown[0] == printed[0] and matches(shown[1:], printed[1:])
 
 
-def run(command: str, folder: Path) -> str:
-    """What a command of a page prints to standard output, run in a folder."""
-    program, *options = shlex.split(command)
-    assert program == "rnn-ref"
-    done = subprocess.run(
-        [sys.executable, "-m", "rnn_ref", *options],
-        cwd=folder,
-        env={**os.environ, "COLUMNS": "80"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.stdout
+@pytest.fixture
+def run(here: Here, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
+    """Run a command of a page; what it prints to standard output.
+
+    It runs in this process, but for a subject that ends its own.
+    """
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(isolated, "Isolated", InThisProcess)
+    monkeypatch.setattr(matrix, "subprocess", SimpleNamespace(run=verify_unseen))
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+
+    def printed(command: str) -> str:
+        program, *options = shlex.split(command)
+        assert program == "rnn-ref"
+        if ENDING.intersection(options):
+            return run_apart(Path(), sys.executable, "-m", "rnn_ref", *options).stdout
+        if options[0] == "verify":
+            options += ["-n", "0"]
+        return here(*options).stdout
+
+    return printed
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if fences(page, "console")])
-def test_commands_print_what_a_page_shows(page: str, tmp_path: Path) -> None:
+def test_commands_print_what_a_page_shows(
+    page: str, tmp_path: Path, run: Callable[[str], str]
+) -> None:
     """Every console block's commands print the lines shown, numbers and times apart."""
     cannot_run = []
     for _, text in fences(page, "python"):
@@ -79,7 +98,7 @@ def test_commands_print_what_a_page_shows(page: str, tmp_path: Path) -> None:
             command, _, shown = part.partition("\n")
             if any(subject in command for subject in cannot_run):
                 continue
-            printed = run(command, tmp_path)
+            printed = run(command)
             assert matches(masked(shown), masked(printed)), f"$ {command}\n{printed}"
 
 

@@ -24,6 +24,7 @@ from rnn_ref.judging.failures import CannotLoad
 from rnn_ref.judging.loading import load
 from rnn_ref.judging.subject import Subject
 from rnn_ref.recording.measure import describe_subject, measure_case
+from rnn_ref.running.options import DTYPES
 from tests.subjects import functions
 from tests.support.commands import Here, run
 from tests.support.judging import PROPERTIES, failure_of, outcomes
@@ -45,7 +46,8 @@ def reasons(subject: Subject, name: str) -> set[str]:
 @pytest.mark.parametrize("name", JUDGED)
 def test_a_correct_function_conforms(function: str, name: str) -> None:
     """No property blames a right function, and each compares something or says why not."""
-    for outcome in outcomes(subject_of(getattr(functions, function)), name, examples=3):
+    subject = subject_of(getattr(functions, function))
+    for outcome in outcomes(subject, name, examples=3, dtypes=DTYPES):
         assert outcome.failure is None, str(outcome.failure)
         assert bool(outcome.not_judged) != (outcome.elements > outcome.open)
 

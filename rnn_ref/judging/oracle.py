@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from rnn_ref.arithmetic.array import quietly
 from rnn_ref.arithmetic.bounded import Bounded
 from rnn_ref.arithmetic.dtypes import Floats
 from rnn_ref.cases.problem import Problem
@@ -80,7 +81,8 @@ class Oracle:
     @cached_property
     def states(self) -> list[Any]:
         """Every layer's states, (T, N, D*H), end to end."""
-        return forward(self.x, self.h_0, self.network.layers, self.activation, self.masks)
+        with quietly():
+            return forward(self.x, self.h_0, self.network.layers, self.activation, self.masks)
 
     @property
     def output(self) -> Any:
@@ -126,16 +128,19 @@ class Oracle:
 
     def steps(self, states: Sequence[Any]) -> list[Any]:
         """Compute each state of every layer by one step from the states before and below it."""
-        stepped = []
-        for l, layer in enumerate(self.network.layers):
-            D, below, ys = len(layer), states[l - 1] if l > 0 else self.x, []
-            for d, (w, y) in enumerate(zip(layer, directions(states[l], D), strict=True)):
-                a = project(in_reading_order(below, d), w)
-                h = previous(y, self.h_0[l * D + d])
-                ys.append(in_reading_order(step(a, h, w.W_hh.T, self.activation), d))
-            both: Any = np.concatenate(ys, axis=2)
-            stepped.append(both.stored)
-        return stepped
+        with quietly():
+            return [self.layer_stepped(l, states) for l in range(len(states))]
+
+    def layer_stepped(self, l: int, states: Sequence[Any]) -> Any:
+        """Compute each state of layer l, (T, N, D*H), by one step."""
+        layer = self.network.layers[l]
+        D, below, ys = len(layer), states[l - 1] if l > 0 else self.x, []
+        for d, (w, y) in enumerate(zip(layer, directions(states[l], D), strict=True)):
+            a = project(in_reading_order(below, d), w)
+            h = previous(y, self.h_0[l * D + d])
+            ys.append(in_reading_order(step(a, h, w.W_hh.T, self.activation), d))
+        both: Any = np.concatenate(ys, axis=2)
+        return both.stored
 
     def states_for_backward(self, states: Sequence[Any], stepped: Sequence[Any]) -> list[Any]:
         """Take the states whose slopes a correct backward pass may have used.
@@ -174,16 +179,17 @@ class Oracle:
     ) -> dict[str, Any]:
         """Compute gradients by name, h_0's too, from any upstream ones; sums are not yet stored."""
         take = self.for_sums_over_time
-        dx, dh_0, dlayers = backward(
-            take(dy),
-            take(dh_n),
-            take(self.x),
-            take(self.h_0),
-            [[Weights(*map(take, w)) for w in layer] for layer in self.network.layers],
-            [take(y) for y in (self.states if states is None else states)],
-            self.activation,
-            [take(mask) for mask in self.masks],
-        )
+        with quietly():
+            dx, dh_0, dlayers = backward(
+                take(dy),
+                take(dh_n),
+                take(self.x),
+                take(self.h_0),
+                [[Weights(*map(take, w)) for w in layer] for layer in self.network.layers],
+                [take(y) for y in (self.states if states is None else states)],
+                self.activation,
+                [take(mask) for mask in self.masks],
+            )
         return self.network.named(dlayers) | {"input": dx, "h_0": dh_0}
 
     @cached_property

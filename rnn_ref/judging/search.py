@@ -378,6 +378,8 @@ def search_among(
         if climbs and ratio > 0:
             hypothesis.target(ratio)
 
+    # The key of a database, which is not kept; Hypothesis would compute it from the source.
+    holds._hypothesis_internal_database_key = None  # type: ignore[attr-defined] # noqa: SLF001
     try:
         holds()
     except TimeIsUp:

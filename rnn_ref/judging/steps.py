@@ -19,7 +19,7 @@ from rnn_ref.cases.case import Case
 from rnn_ref.cases.history import Step, closed_by, plan
 from rnn_ref.cases.problem import Problem
 from rnn_ref.cases.random import RandomStream
-from rnn_ref.judging.comparison import Comparison, compare_gradients, compare_results
+from rnn_ref.judging.comparison import Comparison, compare_results
 from rnn_ref.judging.facts import refuses, under
 from rnn_ref.judging.failures import Fact, SubjectFault, require
 from rnn_ref.judging.life import Call, Due, Life, OfRounded, Tensors, no_warnings
@@ -402,13 +402,9 @@ def refuse(life: Life) -> list[Comparison]:
 
 
 def call_another(life: Life) -> list[Comparison]:
-    """Make and run a second module; judge its results and gradients."""
+    """Make and call a second module; judge its results."""
     problem = life.subject.problem(life.drawn_case())
-    run, oracle = life.subject.run(problem, gradients=True), Oracle(problem)
-    return [
-        *compare_results(problem, *run.results, oracle.results),
-        *compare_gradients(problem, run.gradients, oracle.gradients()),
-    ]
+    return compare_results(problem, *life.subject.run(problem).results, Oracle(problem).results)
 
 
 def taking(life: Life, step: Step) -> list[Comparison]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
 
@@ -122,6 +122,10 @@ class Subject:
         """Make the arrays of a case, with the subject's rounding model."""
         return case.problem(self.rounding(case.dtype))
 
+    def watched(self) -> AbstractContextManager[None]:
+        """Watch several calls as one: a watch takes a thread, and most calls take less time."""
+        return nullcontext() if self.watch is None else self.watch.call()
+
     @contextmanager
     def calling(self, doing: str) -> Iterator[None]:
         """Turn whatever the subject raises meanwhile into a SubjectFault that says what and where.
@@ -130,11 +134,8 @@ class Subject:
         comes from a person, unless the process was started to run properties.
         """
         try:
-            if self.watch is None:
+            with self.watched():
                 yield
-            else:
-                with self.watch.call():
-                    yield
         except SubjectFault:
             raise
         except BaseException as error:
@@ -236,16 +237,17 @@ def read_gradients(
     subject: Subject, problem: Problem, module: torch.nn.Module, leaves: dict[str, torch.Tensor]
 ) -> dict[str, Floats]:
     """Read the gradients in `.grad`, by name; an absent one counts as zero."""
-    with subject.calling("reading named_parameters"):
-        tensors = leaves | dict(module.named_parameters())
     by_name = {}
-    for name in (*leaves, *problem.parameters):
-        if name not in tensors:
-            raise SubjectFault(Fact("named_parameters", f"no {name}", name))
-        tensor = tensors[name]
-        with subject.calling(f"reading the gradient of {name}"):
-            grad = tensor.grad
-            by_name[name] = np.zeros(tensor.shape) if grad is None else to_array(grad)
+    with subject.watched():
+        with subject.calling("reading named_parameters"):
+            tensors = leaves | dict(module.named_parameters())
+        for name in (*leaves, *problem.parameters):
+            if name not in tensors:
+                raise SubjectFault(Fact("named_parameters", f"no {name}", name))
+            tensor = tensors[name]
+            with subject.calling(f"reading the gradient of {name}"):
+                grad = tensor.grad
+                by_name[name] = np.zeros(tensor.shape) if grad is None else to_array(grad)
     by_name["input"] = problem.layout.to_steps(by_name["input"])
     if "h_0" in by_name:
         by_name["h_0"] = problem.layout.to_rows(by_name["h_0"])

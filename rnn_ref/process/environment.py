@@ -53,7 +53,7 @@ def environment(device: str) -> dict[str, Any]:
     numpy_built: Any = np.show_config(mode="dicts")
     blas = re.search(r"BLAS_INFO=(\w+)", torch.__config__.show())
     return {
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),  # else who unpickles it imports torch
         "numpy": np.__version__,
         "python": platform.python_version(),
         "platform": platform.platform(),

@@ -20,6 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from typing import Any
 
 from rnn_ref.cases.case import Case
@@ -36,6 +37,11 @@ Key = tuple[str, str, str, str]
 """A group: dtype, kind of network (`kinds`), measured and quantity."""
 
 
+def size(norm: Sequence[float] | None, statistic: int) -> float:
+    """Return the absolute value of one number of a norm; infinity where no result is finite."""
+    return abs(norm[statistic]) if norm else math.inf
+
+
 @dataclass(frozen=True)
 class Pair:
     """One quantity of one case, in both records."""
@@ -50,15 +56,10 @@ class Pair:
 
         Where there is a true value and no finite result, the error is infinite.
         """
-        plain = [norm[statistic] for norm in (self.old["plain"], self.new["plain"]) if norm]
-        if not plain:
-            return 0.0
         norms = {"old": self.old["norm"], "new": self.new["norm"]}
-        numbers = {
-            which: abs(norm[statistic]) if norm else math.inf for which, norm in norms.items()
-        }
-        number, limit = numbers[first], max(numbers[second], *map(abs, plain))
-        if math.isinf(limit) or not number:
+        number, limit = size(norms[first], statistic), size(norms[second], statistic)
+        plain = [size(n, statistic) for n in (self.old["plain"], self.new["plain"]) if n]
+        if not plain or not number or math.isinf(limit := max(limit, *plain)):
             return 0.0
         return number / limit if limit else math.inf
 
@@ -151,7 +152,7 @@ def pairs_of(line: str, old: dict[str, Any], new: dict[str, Any]) -> list[tuple[
     """Pair the quantities of one case, by group."""
     if "fault" in old or "fault" in new:
         return []
-    case = Case.parse(line)
+    case = parsed(line)
     pairs: list[tuple[Key, Pair]] = []
     for measured in MEASURED:
         for quantity in [name for name in old[measured] if name in new[measured]]:
@@ -159,6 +160,12 @@ def pairs_of(line: str, old: dict[str, Any], new: dict[str, Any]) -> list[tuple[
             pair = Pair(line, old[measured][quantity], new[measured][quantity], same)
             pairs += [((case.dtype, kind, measured, quantity), pair) for kind in kinds(case)]
     return pairs
+
+
+@cache
+def parsed(line: str) -> Case:
+    """Read a line of the corpus, which is in every record."""
+    return Case.parse(line)
 
 
 def kinds(case: Case) -> list[str]:

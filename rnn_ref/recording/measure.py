@@ -267,10 +267,15 @@ def measure(
     return entry
 
 
-def measure_case(subject: Subject, case: Case, without: Iterable[str] = ()) -> dict[str, Any]:
+def measure_case(
+    subject: Subject,
+    case: Case,
+    without: Iterable[str] = (),
+    make_oracles: Callable[[Problem], Mapping[str, Oracle]] = oracles_of,
+) -> dict[str, Any]:
     """Measure a subject on a case; return its fault, as one sentence, if there is one."""
     try:
-        oracles = oracles_of(subject.problem(case))
+        oracles = make_oracles(subject.problem(case))
         lacking = {*without, *subject.lacks}
         return measure(subject, oracles, gradients="gradients" not in lacking)
     except SubjectFault as fault:

@@ -9,6 +9,7 @@ recording is resumed.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -225,8 +226,7 @@ class Recorder:
 
         Raises UnusableFile where something that is no record would be overwritten.
         """
-        if file.exists():
-            read_header(file, read_lines(file))
+        require_place(file)
         part = partial_path(file)
         lines = read_lines(part) if part.exists() else []
         if not lines or (len(lines) == 1 and is_part_of_first(lines[0])):
@@ -259,6 +259,14 @@ def is_line_of(case: Case, text: str) -> bool:
 def is_part_of_first(text: str) -> bool:
     """Tell whether a line is the beginning of a record's first one."""
     return BEGINNING.startswith(text) or (text.startswith(BEGINNING) and not text.endswith("\n"))
+
+
+def require_place(file: Path) -> None:
+    """Raise UnusableFile where no record can be written, before one is measured."""
+    if file.exists():
+        read_header(file, read_lines(file))
+    elif not file.parent.is_dir():
+        raise UnusableFile(f"{file} can't be written: {os.strerror(errno.ENOENT)}")
 
 
 def require_corpus(record: Record, corpus: Corpus) -> None:

@@ -45,7 +45,7 @@ class Here:
 
 def begin(folder: Path, process: str, name: str, device: str, timeout: float) -> None:
     """Make the measuring process ready; it ends with the one that started it."""
-    atexit.register(os._exit, 0)  # Python takes half a second to leave a process with torch in it
+    atexit.register(os._exit, 0)  # to leave torch in order takes a quarter of a second
     os.dup2(2, 1)  # what the subject prints stays out of the record
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a person's interrupt ends the other process
     threading.Thread(target=end_with_parent, daemon=True).start()
@@ -172,6 +172,10 @@ class Isolated:
             self.start()
             return {"fault": what_is_wrong(failure_of(died))}
 
+    def end(self) -> None:
+        """End the process."""
+        self.pool.shutdown(cancel_futures=True)
+
 
 class Team:
     """A subject in several processes, which measure cases side by side; use it as a context.
@@ -197,7 +201,7 @@ class Team:
     def __exit__(self, *exception: object) -> None:
         self.threads.shutdown(cancel_futures=True)
         for member in self.members:
-            member.pool.shutdown(cancel_futures=True)
+            member.end()
 
     def measure(self, case: Case) -> dict[str, Any]:
         """Return the entry of a case, and begin with the cases behind it."""

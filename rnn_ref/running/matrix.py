@@ -15,7 +15,7 @@ from rnn_ref.ways import WAYS, Way
 
 GROUPS = (
     "setup", "bounds", "sizes", "halves", "results", "laws", "gradients", "packed", "packing",
-    "cell", "dropout", "memory", "values", "errors", "calling", "state", "process",
+    "cell", "dropout", "memory", "values", "errors", "calling", "state", "process", "histories",
 )  # fmt: skip
 """The columns of the table."""
 

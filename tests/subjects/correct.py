@@ -70,9 +70,9 @@ class ReversedSums(Loop):
 
     def step(self, x, h, W_ih, W_hh, b_ih, b_hh):  # type: ignore[no-untyped-def]
         xh, W = torch.cat([x, h], 1), torch.cat([W_ih, W_hh], 1)
-        a = xh[:, -1:] * W[:, -1]
-        for i in reversed(range(xh.shape[1] - 1)):
-            a = a + xh[:, i : i + 1] * W[:, i]
+        *products, a = (xh[:, None] * W).unbind(2)
+        for product in reversed(products):
+            a = a + product
         return a + b_ih + b_hh
 
 

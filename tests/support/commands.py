@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -45,6 +48,14 @@ def run_here(capfd: pytest.CaptureFixture[str], *arguments: str) -> Done:
     except SystemExit as exit:
         status = int(str(exit.code))
     return Done(arguments, status, *capfd.readouterr())
+
+
+def verify_unseen(command: list[str], **_: object) -> None:
+    """Run `rnn-ref verify` in this process, unseen, as subprocess.run would in another."""
+    words = command[command.index("verify") :]
+    with redirect_stdout(StringIO()), redirect_stderr(StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        cli.main([*words, "-n", "0"])
 
 
 def call_here(command: list[str], **_: object) -> int:
