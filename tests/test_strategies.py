@@ -16,6 +16,8 @@ from rnn_ref.cases.random import INPUTS, WEIGHTS
 from rnn_ref.cases.selection import CAPABILITIES, STRUCTURES, outside, restrict
 from rnn_ref.strategies import EDGES, cases
 
+pytestmark = pytest.mark.xdist_group("strategies")
+
 SIMPLEST = Case("tanh", 1, 1, True, 1, 1, 1, 1, "float32", h_0=True)
 
 
