@@ -11,6 +11,7 @@ import secrets
 import time
 from collections.abc import Callable, Generator
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -130,7 +131,8 @@ def rnn_judge(request: pytest.FixtureRequest) -> Callable[..., None]:
 
     def judge(declared: Property, structure: str) -> None:
         judge = session.judge if declared.setup else session.informed_judge
-        explain = partial(session.explainer.findings, judge, declared, structure)
+        explaining = replace(judge, explains=True)
+        explain = partial(session.explainer.findings, explaining, declared, structure)
         end(request, lambda: judge.judge(declared, structure), explain)
 
     return judge

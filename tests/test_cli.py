@@ -149,7 +149,7 @@ def test_subnormals_are_kept_or_flushed_as_declared(
 
 def test_a_right_subject_ends_in_status_0_and_a_table(tmp_path: Path) -> None:
     """With -v each property has a row, and the last line is the verdict; no line is too long."""
-    some = ["-v", "-k", "setup or every_step_obeys or h_n_is"]
+    some = ["-v", "-k", "setup or every_step_obeys or h_n_is", "--profile", "smoke"]
     options = ["--subject", f"{MISBEHAVING}:Right", *some]
     done = verify(tmp_path, *options, COLUMNS="80")
     assert done.returncode == 0

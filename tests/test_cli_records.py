@@ -17,6 +17,8 @@ from rnn_ref.running.isolated import Isolated
 from tests.support.commands import MISBEHAVING, Here
 from tests.support.recording import InThisProcess
 
+pytestmark = pytest.mark.xdist_group("cli_records")
+
 FEW = ("--without", "h_0", "--without", "relu")
 """Options that leave eight cases of the corpus."""
 
@@ -150,8 +152,11 @@ REFUSED = {
     "into a directory": (["record", "."], "is not a record: it is no regular file"),
     "into no folder": (["record", "nowhere/a"], "nowhere/a can't be written: No such file"),
     "over another file": (["record", "notes.txt"], "notes.txt is not a record"),
-    "unknown subject": (["record", "a", "--subject", "nowhere:RNN"], "importing nowhere raised"),
-    "unknown device": (["record", "a", "--device", "cuda:99"], "'cuda:99' is not available"),
+    "unknown subject": (
+        ["record", "a", "--subject", "nowhere:RNN", *FEW],
+        "importing nowhere raised",
+    ),
+    "unknown device": (["record", "a", "--device", "cuda:99", *FEW], "'cuda:99' is not available"),
     "unknown dtype": (["record", "a", "--dtype", "int8"], "invalid choice: 'int8'"),
     "malformed case": (["record", "a", "--case", "tanh"], "case: expected L, D, T, N, I, H"),
     "nothing left": (

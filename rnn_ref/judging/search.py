@@ -106,6 +106,7 @@ class Judge:
     omitted: frozenset[str] = frozenset()
     around: Callable[[], AbstractContextManager[Any]] = nullcontext
     shrinks: bool = True
+    explains: bool = False
     lacking: frozenset[str] = frozenset()
     declared: Sequence[str] = ()
     deadline: float | None = None
@@ -221,7 +222,8 @@ class Judge:
                 comparisons = declared.claim(case, self.subject)
         except Exception as error:
             failure = because_of(failure, error)
-            if watch is not None and (failure.kind == Kind.MEMORY or watch.memory_is_spent()):
+            spent = failure.kind == Kind.MEMORY or (watch and watch.memory_is_spent())
+            if watch is not None and spent and not self.explains:
                 watch.give_up(replace(failure, kind=Kind.MEMORY).as_dict())
             raise Violation(failure) from error
         outcome.add(case, comparisons)
