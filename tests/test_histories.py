@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from torch import nn
 
+from rnn_ref.arithmetic.dtypes import LOW
 from rnn_ref.cases.case import Case
 from rnn_ref.cases.history import (
     BACKWARDS,
@@ -21,6 +22,7 @@ from rnn_ref.cases.history import (
 )
 from rnn_ref.cases.selection import CAPABILITIES, restrict
 from rnn_ref.judging.subject import Subject
+from rnn_ref.running.options import DTYPES
 from tests.faults import FAULTS
 from tests.support.judging import PROPERTIES, failure_of, outcomes
 
@@ -119,8 +121,10 @@ def test_a_fault_of_a_history_is_shrunk_to_a_few_steps(name: str) -> None:
     assert (case.L, case.N, case.H) == (1, 1, 1)
 
 
-def test_a_correct_module_is_compared_in_every_structure() -> None:
+@pytest.mark.parametrize("dtype", [*DTYPES, *LOW])
+def test_a_correct_module_is_compared_in_every_structure(dtype: str) -> None:
     """Histories of single, deep and bidirectional networks compare numbers, and leave few open."""
-    for outcome in outcomes(Subject("torch.nn:RNN", nn.RNN), LIVES, examples=20):
+    subject = Subject("torch.nn:RNN", nn.RNN)
+    for outcome in outcomes(subject, LIVES, examples=10, dtypes=(dtype,)):
         assert outcome.failure is None, str(outcome.failure)
         assert outcome.elements > 10 * outcome.open
