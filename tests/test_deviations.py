@@ -37,6 +37,7 @@ KNOWN = Deviation(
     why="it forgets a bias",
     since="1.0",
     upstream="example/kernel#1",
+    subjects=("tests:subject",),
 )
 
 
@@ -85,6 +86,22 @@ def test_a_deviation_that_is_gone_fails() -> None:
     )
 
 
+class Heir(nn.RNN):
+    """A subclass of torch.nn.RNN, which inherits what that deviates in."""
+
+
+def test_a_subclass_inherits_the_known_deviations_of_torch() -> None:
+    """What is known of torch.nn:RNN is known of its subclass, and of no other subject."""
+    assert Subject("tests:Heir", Heir).names == ("tests:Heir", "torch.nn:RNN")
+    assert Subject("tests:other", nn.Module).names == ("tests:other",)
+
+
+def test_a_subclass_that_does_better_than_torch_is_judged() -> None:
+    """Where it lacks a deviation of torch.nn:RNN, the property is judged as if none was known."""
+    outcome = judge(Heir, replace(KNOWN, subjects=("torch.nn:RNN",)))
+    assert (outcome.known, outcome.failure, outcome.examples) == ([], None, 20)
+
+
 def test_an_entry_with_one_case_that_holds_is_stale() -> None:
     """Each case of an entry must show the fact."""
     other = replace(KNOWN.cases[0], bias=False)
@@ -107,13 +124,13 @@ def test_an_entry_of_a_group_covers_its_properties_alone() -> None:
 def test_an_entry_applies_by_subject_device_version_and_processor() -> None:
     """Each condition that is given must be met, and one of several subjects."""
     entry = replace(KNOWN, subjects=("a:b", "a:c"), device="cpu", torch=">=2.13,<2.15", cpu="avx")
-    assert entry.applies("a:b", "cpu", "2.14.1+cu130", ["sse", "avx"])
-    assert entry.applies("a:c", "cpu", "2.13.0", ["avx"])
-    assert not entry.applies("a:d", "cpu", "2.14.1", ["avx"])
-    assert not entry.applies("a:b", "cuda", "2.14.1", ["avx"])
-    assert not entry.applies("a:b", "cpu", "2.12.0", ["avx"])
-    assert not entry.applies("a:b", "cpu", "2.15", ["avx"])
-    assert not entry.applies("a:b", "cpu", "2.13.0", ["sse"])
+    assert entry.applies(["a:b"], "cpu", "2.14.1+cu130", ["sse", "avx"])
+    assert entry.applies(["a:c"], "cpu", "2.13.0", ["avx"])
+    assert not entry.applies(["a:d"], "cpu", "2.14.1", ["avx"])
+    assert not entry.applies(["a:b"], "cuda", "2.14.1", ["avx"])
+    assert not entry.applies(["a:b"], "cpu", "2.12.0", ["avx"])
+    assert not entry.applies(["a:b"], "cpu", "2.15", ["avx"])
+    assert not entry.applies(["a:b"], "cpu", "2.13.0", ["sse"])
 
 
 def ledger(folder: Path, text: str) -> Path:

@@ -3,7 +3,8 @@
 A TOML file with a table [[deviation]] for each fact. An entry names the properties in
 which the fact shows (or their group), the subjects, and the cases that show it. In every
 run that it applies to, these cases are replayed: if one no longer fails, the fact is gone,
-and the run fails until the entry is removed. Cases that `where` describes are not drawn
+and the run fails until the entry is removed. What torch.nn.RNN deviates in, a subclass of
+it may; one that does not is judged like any other. Cases that `where` describes are not drawn
 for the entry's properties; without `where`, its properties are not judged at all.
 """
 
@@ -64,10 +65,15 @@ class Deviation:
         """Tell whether the entry names the property of this name and group."""
         return name in self.properties or group == self.group
 
-    def applies(self, subject: str, device: str, version: str, flags: Sequence[str]) -> bool:
-        """Tell whether the entry applies to a run, by subject, device, torch and processor."""
+    def applies(
+        self, subjects: Sequence[str], device: str, version: str, flags: Sequence[str]
+    ) -> bool:
+        """Tell whether the entry applies to a run, by subject, device, torch and processor.
+
+        `subjects` are the subject's names: its own, and that of the class that it inherits from.
+        """
         return (
-            subject in self.subjects
+            any(name in self.subjects for name in subjects)
             and self.device in ("", device)
             and self.cpu in ("", *flags)
             and all(

@@ -201,6 +201,8 @@ class Judge:
                 if all(outside(each, anywhere) for each in whole):
                     continue
                 if not any(fails(self, declared, each) for each in whole):
+                    if self.subject.name not in deviation.subjects:
+                        continue  # a subclass of torch.nn.RNN that does better
                     raise Violation(stale(deviation, declared, case, self.replay(declared, case)))
                 if deviation not in known:
                     known.append(deviation)

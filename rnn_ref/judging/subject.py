@@ -98,6 +98,12 @@ class Subject:
     function: Function | None = None
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """The subject's name, and torch.nn:RNN where it is a subclass of that."""
+        heir = isinstance(self.factory, type) and issubclass(self.factory, torch.nn.RNN)
+        return (self.name, DEFAULT_SUBJECT) if heir else (self.name,)
+
+    @property
     def lacks(self) -> frozenset[str]:
         """The capabilities that are not there."""
         return frozenset(self.not_judged)

@@ -185,7 +185,7 @@ class Session:
             seed=options.seed,
             without=frozenset(options.without) | subject.lacks,
             case=self.case,
-            deviations=known_deviations(options, self.option("deviations"), groups),
+            deviations=known_deviations(subject, self.option("deviations"), groups),
             groups=frozenset(options.groups),
             omitted=frozenset(options.omitted),
             around=restoring_settings,
@@ -376,7 +376,7 @@ def wait_for_setup(session: Session, declared: Property) -> str:
 
 
 def known_deviations(
-    options: RunOptions, ledger: str | None, groups: dict[str, str]
+    subject: Subject, ledger: str | None, groups: dict[str, str]
 ) -> list[Deviation]:
     """Read the known deviations that apply to a run; a UsageError for an unusable ledger."""
     import torch
@@ -388,7 +388,7 @@ def known_deviations(
         entries = [entry for file in files for entry in read_ledger(file, groups)]
     except Unreadable as error:
         raise pytest.UsageError(f"deviations: {error}") from error
-    run = (options.subject, options.device, torch.__version__, processor_flags())
+    run = (subject.names, subject.device, torch.__version__, processor_flags())
     return [entry for entry in entries if entry.applies(*run)]
 
 
