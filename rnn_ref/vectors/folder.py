@@ -18,6 +18,7 @@ from rnn_ref.vectors import safetensors
 from rnn_ref.vectors.vector import (
     BOUND,
     EXPECTED,
+    GRAD,
     Vector,
     as_arrays,
     from_caller,
@@ -127,11 +128,13 @@ class Folder:
         entries: list[dict[str, Any]] = self.manifest["cases"]
         return entries
 
-    def vectors(self, cases: Sequence[dict[str, Any]]) -> Iterator[Vector]:
+    def vectors(
+        self, cases: Sequence[dict[str, Any]], *, gradients: bool = True
+    ) -> Iterator[Vector]:
         """Read the vectors of some entries; raise UnusableFile for one that was changed."""
         for each in cases:
             try:
-                yield self.vector(each)
+                yield self.vector(each, gradients=gradients)
             except OSError as error:
                 file = self.path / each["file"]
                 raise UnusableFile(f"{file} can't be read: {error.strerror}") from error
@@ -141,7 +144,7 @@ class Folder:
                     " write the vectors again"
                 ) from error
 
-    def vector(self, entry: dict[str, Any]) -> Vector:
+    def vector(self, entry: dict[str, Any], *, gradients: bool) -> Vector:
         """Read one vector; raise ValueError where a number that a program is given was changed."""
         case = Case.parse(entry["case"])
         rounding = rounding_of(case.dtype, flushed=self.manifest["subnormals"] == "flushed")
@@ -153,6 +156,8 @@ class Folder:
                 raise ValueError(name)
         expected = {}
         for name in entry["results"]:
+            if name.startswith(GRAD) and not gradients:
+                continue
             value, error = (
                 from_caller(name, arrays[part + name][1], problem.layout)
                 for part in (EXPECTED, BOUND)

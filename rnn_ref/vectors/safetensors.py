@@ -19,7 +19,7 @@ from rnn_ref.arithmetic.dtypes import Floats
 CODES = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 """How the format names the dtypes of cases."""
 
-STORED = {
+STORED: dict[str, np.dtype[Any]] = {
     "F64": np.dtype("<f8"),
     "F32": np.dtype("<f4"),
     "F16": np.dtype("<f2"),
@@ -56,8 +56,9 @@ def to_bytes(array: Floats, dtype: str) -> bytes:
     """Write the numbers of an array of the named dtype, in the order of its axes."""
     array = np.ascontiguousarray(array)
     if dtype == "bfloat16":
-        return (array.view(np.uint32) >> np.uint32(16)).astype("<u2").tobytes()
-    return array.astype(STORED[CODES[dtype]], copy=False).tobytes()
+        array = array.view(np.uint32) >> np.uint32(16)
+    numbers: bytes = array.astype(STORED[CODES[dtype]], copy=False).tobytes()
+    return numbers
 
 
 def read(file: Path) -> tuple[dict[str, tuple[str, Floats]], dict[str, str]]:

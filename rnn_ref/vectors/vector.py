@@ -59,13 +59,15 @@ def given(problem: Problem) -> dict[str, Floats]:
 
 
 def as_arrays(vector: Vector) -> dict[str, tuple[str, Floats]]:
-    """Name all arrays of a file, each with its dtype; expected values and bounds are float64."""
-    p, layout = vector.problem, vector.problem.layout
-    arrays = {name: (p.dtype, to_caller(name, a, layout)) for name, a in given(p).items()}
+    """Name all arrays of a file, each with its dtype; expected values and bounds are float64.
+
+    These come first, as they must lie at multiples of eight bytes.
+    """
+    p, layout, arrays = vector.problem, vector.problem.layout, {}
     for name, bounded in vector.expected.items():
         arrays[EXPECTED + name] = "float64", to_caller(name, bounded.value, layout)
         arrays[BOUND + name] = "float64", to_caller(name, bounded.error, layout)
-    return arrays
+    return arrays | {name: (p.dtype, to_caller(name, a, layout)) for name, a in given(p).items()}
 
 
 def options_of(case: Case) -> dict[str, str | int | bool]:
