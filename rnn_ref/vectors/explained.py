@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from rnn_ref.cases.case import Case
 from rnn_ref.diagnosis.budget import Budget
 from rnn_ref.diagnosis.causes import size
+from rnn_ref.diagnosis.changes import Hypothesis
 from rnn_ref.diagnosis.draws import is_quick
 from rnn_ref.diagnosis.experiment import WRONG_CASES, Diagnosis, Listing, Sifting
 from rnn_ref.diagnosis.findings import as_data
 from rnn_ref.diagnosis.trial import Trial, over
 from rnn_ref.judging.comparison import Comparison
+from rnn_ref.vectors.following import follow
 from rnn_ref.vectors.judged import Judged, in_file
 from rnn_ref.vectors.vector import GRAD
 
@@ -62,9 +65,24 @@ def explain(judged: Sequence[Judged]) -> None:
             if diagnosis is None:
                 break
             covered = [each for each in wrong if covers(diagnosis, each.trial(of))]
+            told = as_data(counted(diagnosis, [each.trial(of) for each in covered]))
             for each in covered:
-                each.explained = as_data(counted(diagnosis, [e.trial(of) for e in covered]))
+                each.explained = told
+            if of == "results":
+                attribute_gradients(diagnosis, whole, told)
             wrong = [each for each in wrong if not each.explained]
+
+
+def attribute_gradients(
+    diagnosis: Diagnosis, judged: Sequence[Judged], told: dict[str, Any]
+) -> None:
+    """Note, of right results with wrong gradients, that these follow from what is explained."""
+    for each in judged:
+        if is_wrong(each, "gradients") and quick(each):
+            trial = each.trial("gradients")
+            stated = hypothesis_of(diagnosis, trial)
+            if stated and follow(trial, stated):
+                each.explained = told
 
 
 def is_wrong(judged: Judged, of: str) -> bool:
@@ -85,11 +103,14 @@ def diagnosis_of(of: str, wrong: Sequence[Judged], right: Sequence[Judged]) -> D
     """Find what explains the case that tells most, and others; None if nothing does."""
     wrong = sorted(filter(quick, wrong), key=lambda each: telling(each.vector.case))
     right = sorted(filter(quick, right), key=lambda each: telling(each.vector.case))
-    given = [*wrong[: COMPANIONS + 1], *right[:COMPANIONS]]
-    if not wrong:
-        return None
-    found = OfGiven(of, Budget(SECONDS), [each.trial(of) for each in given]).diagnosis()
-    return found if found.sentences else None
+    single = [each for each in wrong if each.vector.case.L * each.vector.case.D == 1]
+    for first in dict.fromkeys((*map(id, wrong[:1]), *map(id, single[:1]))):
+        given = sorted(wrong, key=lambda each: id(each) != first)[: COMPANIONS + 1]
+        trials = [each.trial(of) for each in (*given, *right[:COMPANIONS])]
+        found = OfGiven(of, Budget(SECONDS), trials).diagnosis()
+        if found.sentences:
+            return found
+    return None
 
 
 def quick(judged: Judged) -> bool:
@@ -97,21 +118,31 @@ def quick(judged: Judged) -> bool:
     return is_quick(judged.vector.case)
 
 
+def is_plain(case: Case) -> bool:
+    """Tell whether a case's bounds are small and its numbers of usual sizes."""
+    return case.weights in SHARP and case.input in ("normal", "integer")
+
+
 def telling(case: Case) -> tuple[int, ...]:
     """Order cases: first those in which bounds are small and every change shows, then by size."""
-    plain = case.weights in SHARP and case.input == "normal"
     several = [number > 1 for number in (case.T, case.N, case.I, case.H)]
     full = [case.L > 1, case.D > 1, case.bias, case.h_0, case.loss == "both"]
-    return not plain, -sum(several), -sum(full), *size(str(case))
+    return not is_plain(case), -sum(several), -sum(full), *size(str(case))
 
 
 def covers(diagnosis: Diagnosis, trial: Trial) -> bool:
     """Tell whether what was got is within the bounds of a stated hypothesis."""
-    for hypothesis in diagnosis.listing(trial.oracle.problem):
-        if hypothesis.sentence in diagnosis.sentences:
-            expected = trial.chosen(hypothesis.expected(trial.oracle))
-            return not any(over(trial.got[name], expected[name]).any() for name in expected)
-    return False
+    stated = hypothesis_of(diagnosis, trial)
+    if stated is None:
+        return False
+    expected = trial.chosen(stated.expected(trial.oracle))
+    return not any(over(trial.got[name], expected[name]).any() for name in expected)
+
+
+def hypothesis_of(diagnosis: Diagnosis, trial: Trial) -> Hypothesis | None:
+    """Return the first hypothesis stated; None where it is about what a network lacks."""
+    listed = diagnosis.listing(trial.oracle.problem)
+    return next((each for each in listed if each.sentence in diagnosis.sentences), None)
 
 
 def counted(diagnosis: Diagnosis, trials: Sequence[Trial]) -> Diagnosis:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rnn_ref.arithmetic.dtypes import Floats
 
@@ -54,10 +55,10 @@ def write(file: Path, arrays: Mapping[str, tuple[str, Floats]], texts: Mapping[s
 
 def to_bytes(array: Floats, dtype: str) -> bytes:
     """Write the numbers of an array of the named dtype, in the order of its axes."""
-    array = np.ascontiguousarray(array)
+    of_type: NDArray[Any] = np.ascontiguousarray(array)
     if dtype == "bfloat16":
-        array = array.view(np.uint32) >> np.uint32(16)
-    numbers: bytes = array.astype(STORED[CODES[dtype]], copy=False).tobytes()
+        of_type = of_type.view(np.uint32) >> np.uint32(16)
+    numbers: bytes = of_type.astype(STORED[CODES[dtype]], copy=False).tobytes()
     return numbers
 
 

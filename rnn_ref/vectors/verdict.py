@@ -11,7 +11,7 @@ from rnn_ref.diagnosis.causes import Cause, cause_of
 from rnn_ref.judging.failures import Failure
 from rnn_ref.running.rows import plural, ratio
 from rnn_ref.running.summary import cause_lines
-from rnn_ref.vectors.explained import explain
+from rnn_ref.vectors.explained import explain, is_gradient, is_plain
 from rnn_ref.vectors.judged import Judged, in_file
 
 FEW = 10
@@ -101,7 +101,11 @@ def key(judged: Judged, failure: Failure) -> tuple[Any, ...]:
 
 
 def cause_of_group(group: Sequence[tuple[Judged, Failure]], cases: int) -> Cause:
-    """Make one cause of failures that have a key in common; the smallest case is told of."""
+    """Make one cause of failures that have a key in common.
+
+    The smallest case is told of, of those in plain regimes whose results are wrong, if any are.
+    """
+    plainest = min(rank(*each) for each in group)
     entries = [
         {
             "name": "",
@@ -111,8 +115,22 @@ def cause_of_group(group: Sequence[tuple[Judged, Failure]], cases: int) -> Cause
             "setup": False,
         }
         for each, failure in group
+        if rank(each, failure) == plainest
     ]
     cause = cause_of(entries)
-    told = next(each for each, failure in group if str(each.vector.case) == cause.case)
-    where = f"in {len(group):,} of {plural(cases, 'case', 'cases')}, the smallest is {told.place()}"
-    return replace(cause, properties=(), groups=(), evidence=[where, *cause.evidence])
+    told = next(each for each, _ in group if str(each.vector.case) == cause.case)
+    ratios = [c.ratio for _, failure in group for c in failure.comparisons]
+    where = f"in {len(group):,} of {plural(cases, 'case', 'cases')}, as in {told.place()}"
+    return replace(
+        cause,
+        properties=(),
+        groups=(),
+        worst=max(ratios, default=None),
+        evidence=[where, *cause.evidence],
+    )
+
+
+def rank(judged: Judged, failure: Failure) -> tuple[bool, bool]:
+    """Order the failures of one cause: results in plain regimes tell most."""
+    gradients_alone = all(map(is_gradient, failure.comparisons))
+    return gradients_alone and bool(failure.comparisons), not is_plain(judged.vector.case)
