@@ -39,7 +39,8 @@ class Unreadable(Exception):
 def write(file: Path, arrays: Mapping[str, tuple[str, Floats]], texts: Mapping[str, str]) -> None:
     """Write arrays, each with the name of its dtype, and texts.
 
-    The header has an entry a line of the array's name, so that a program in C finds it.
+    The header has no spaces but at least one at its end, which a program in C may overwrite to
+    end the text; numbers lie at multiples of eight bytes if those of eight bytes come first.
     """
     header: dict[str, Any] = {METADATA: dict(texts)} if texts else {}
     parts, end = [], 0
@@ -49,7 +50,7 @@ def write(file: Path, arrays: Mapping[str, tuple[str, Floats]], texts: Mapping[s
         header[name] = {"dtype": CODES[dtype], "shape": [*array.shape], "data_offsets": place}
         parts.append(numbers)
     text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)  # so that numbers are aligned
+    text += b" " * (8 - len(text) % 8)
     file.write_bytes(b"".join([len(text).to_bytes(8, "little"), text, *parts]))
 
 

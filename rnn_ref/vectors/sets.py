@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 
 from rnn_ref.arithmetic.dtypes import ROUNDING
@@ -31,9 +31,14 @@ DOMAIN: Domain = {
 }
 """What is drawn, apart from dtypes, layouts and sizes."""
 
-SEED = 0
+SEED = 37
+"""The first seed with which the smallest set has every option, layout and regime."""
+
 BYTES = 32
-"""The seed, and the bytes that a case is drawn from."""
+"""The bytes that a case is drawn from."""
+
+TRIES = 100
+"""How many cases are drawn at most for each that is wanted."""
 
 
 def cases_of(name: str, dtypes: Sequence[str] | None, without: Iterable[str]) -> list[Case]:
@@ -72,10 +77,11 @@ def drawn(dtypes: tuple[str, ...], without: tuple[str, ...], number: int) -> lis
         return []
     layouts = domain.pop("layouts")
 
-    def lines() -> Iterator[Case]:
-        stream = RandomStream(SEED, "")
-        for i in range(100 * number):
-            words = stream.restarted(f"case {i}").words((BYTES // 8,))
-            yield sized(domain, layouts, (), words.astype("<u8").tobytes())
-
-    return list(dict.fromkeys(filter(is_small, lines())))[:number]
+    stream, found = RandomStream(SEED, ""), dict[Case, None]()
+    for i in range(TRIES * number):
+        if len(found) == number:
+            break
+        words = stream.restarted(f"case {i}").words((BYTES // 8,))
+        case = sized(domain, layouts, (), words.astype("<u8").tobytes())
+        found |= {case: None} if is_small(case) else {}
+    return list(found)
