@@ -15,13 +15,11 @@ from rnn_ref.diagnosis.budget import Budget
 from rnn_ref.diagnosis.causes import size
 from rnn_ref.diagnosis.changes import Hypothesis
 from rnn_ref.diagnosis.draws import is_quick
-from rnn_ref.diagnosis.experiment import WRONG_CASES, Diagnosis, Listing, Sifting
+from rnn_ref.diagnosis.experiment import WIDENING, WRONG_CASES, Diagnosis, Listing, Sifting
 from rnn_ref.diagnosis.findings import as_data
 from rnn_ref.diagnosis.trial import Trial, over
-from rnn_ref.judging.comparison import Comparison
 from rnn_ref.vectors.following import follow
-from rnn_ref.vectors.judged import Judged, in_file
-from rnn_ref.vectors.vector import GRAD
+from rnn_ref.vectors.judged import Judged
 
 COMPANIONS = 8
 """On how many other wrong cases, and on how many right ones, a hypothesis is tried."""
@@ -46,6 +44,8 @@ class OfGiven(Sifting):
             elif trial.wrong_elements:
                 continue  # of another cause
             survivors = left
+        if tier in WIDENING:
+            survivors = survivors[:1]  # those after it allow more
         return survivors if explained >= WRONG_CASES and len(survivors) <= 2 else []
 
     def is_about(self, tier: Listing, trial: Trial, sentences: Sequence[str]) -> bool:
@@ -56,21 +56,17 @@ class OfGiven(Sifting):
 
 def explain(judged: Sequence[Judged]) -> None:
     """Note, of wrong cases, which hypothesis explains them: of their results, then gradients."""
-    whole = [each for each in judged if each.whole]
-    right = [each for each in whole if each.conforms]
     for of in ("results", "gradients"):
-        wrong = [each for each in whole if is_wrong(each, of)]
-        while len(wrong) >= WRONG_CASES:
-            diagnosis = diagnosis_of(of, wrong, right)
-            if diagnosis is None:
+        there = [each for each in judged if of in each.trials and quick(each)]
+        while diagnosis := diagnosis_of(of, [each for each in there if not each.explained]):
+            covered = [each for each in there if covers(diagnosis, each, of)]
+            if not covered:
                 break
-            covered = [each for each in wrong if covers(diagnosis, each.trial(of))]
-            told = as_data(counted(diagnosis, [each.trial(of) for each in covered]))
+            told = as_data(counted(diagnosis, [each.trials[of] for each in covered]))
             for each in covered:
                 each.explained = told
             if of == "results":
-                attribute_gradients(diagnosis, whole, told)
-            wrong = [each for each in wrong if not each.explained]
+                attribute_gradients(diagnosis, judged, told)
 
 
 def attribute_gradients(
@@ -78,39 +74,38 @@ def attribute_gradients(
 ) -> None:
     """Note, of right results with wrong gradients, that these follow from what is explained."""
     for each in judged:
-        if is_wrong(each, "gradients") and quick(each):
-            trial = each.trial("gradients")
-            stated = hypothesis_of(diagnosis, trial)
-            if stated and follow(trial, stated):
+        if each.explained or each.over_of("results") or not each.over_of("gradients"):
+            continue
+        if "gradients" in each.trials and quick(each):
+            stated = hypothesis_of(diagnosis, each.trials["gradients"])
+            if stated and follow(each.trials["gradients"], stated):
                 each.explained = told
 
 
-def is_wrong(judged: Judged, of: str) -> bool:
-    """Tell whether results, or the gradients of right results, are over the bounds in the file."""
-    results, gradients = (
-        any(each.over for each in judged.comparisons if is_gradient(each) == wanted)
-        for wanted in (False, True)
-    )
-    return not judged.explained and (results if of == "results" else gradients and not results)
+def diagnosis_of(of: str, judged: Sequence[Judged]) -> Diagnosis | None:
+    """Find what explains the wrong case that tells most, and others; None if nothing does.
 
-
-def is_gradient(comparison: Comparison) -> bool:
-    """Tell whether a comparison is of a gradient."""
-    return in_file(comparison.name).startswith(GRAD)
-
-
-def diagnosis_of(of: str, wrong: Sequence[Judged], right: Sequence[Judged]) -> Diagnosis | None:
-    """Find what explains the case that tells most, and others; None if nothing does."""
-    wrong = sorted(filter(quick, wrong), key=lambda each: telling(each.vector.case))
-    right = sorted(filter(quick, right), key=lambda each: telling(each.vector.case))
+    Then the same of a single run, in which terms of sums can be told apart.
+    """
+    ordered = sorted(judged, key=lambda each: telling(each.vector.case))
+    wrong = [each for each in ordered if each.over_of(of) and each.trials[of].wrong_elements]
+    if of == "gradients":
+        wrong = [each for each in wrong if not each.over_of("results")]
+    right = [each for each in ordered if not each.over]
     single = [each for each in wrong if each.vector.case.L * each.vector.case.D == 1]
-    for first in dict.fromkeys((*map(id, wrong[:1]), *map(id, single[:1]))):
-        given = sorted(wrong, key=lambda each: id(each) != first)[: COMPANIONS + 1]
-        trials = [each.trial(of) for each in (*given, *right[:COMPANIONS])]
-        found = OfGiven(of, Budget(SECONDS), trials).diagnosis()
+    for first in [*wrong[:1], *single[:1]] if len(wrong) >= WRONG_CASES else []:
+        others = [each for each in wrong if each is not first][:COMPANIONS]
+        alike = [each for each in right if form(each.vector.case) == form(first.vector.case)]
+        given = [each.trials[of] for each in (first, *others, *alike[:COMPANIONS])]
+        found = OfGiven(of, Budget(SECONDS), given).diagnosis()
         if found.sentences:
             return found
     return None
+
+
+def form(case: Case) -> tuple[Any, ...]:
+    """Say which operations a case's network has, whatever its sizes."""
+    return case.nonlinearity, case.bias, case.h_0
 
 
 def quick(judged: Judged) -> bool:
@@ -130,10 +125,11 @@ def telling(case: Case) -> tuple[int, ...]:
     return not is_plain(case), -sum(several), -sum(full), *size(str(case))
 
 
-def covers(diagnosis: Diagnosis, trial: Trial) -> bool:
-    """Tell whether what was got is within the bounds of a stated hypothesis."""
+def covers(diagnosis: Diagnosis, judged: Judged, of: str) -> bool:
+    """Tell whether wrong numbers of no other cause are within the bounds of a stated hypothesis."""
+    trial = judged.trials[of]
     stated = hypothesis_of(diagnosis, trial)
-    if stated is None:
+    if stated is None or judged.explained or not judged.over_of(of):
         return False
     expected = trial.chosen(stated.expected(trial.oracle))
     return not any(over(trial.got[name], expected[name]).any() for name in expected)

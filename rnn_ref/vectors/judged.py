@@ -53,26 +53,25 @@ class Judged:
         return [each for each in (*self.comparisons, *self.closer) if each.over]
 
     @property
-    def whole(self) -> bool:
-        """Whether all results are there and of the right form."""
-        return not self.facts
-
-    @property
     def conforms(self) -> bool:
         """Whether all results are there and within their bounds."""
-        return self.whole and not self.over
-
-    def trial(self, of: str) -> Trial:
-        """Make a trial of the results, or of the gradients, which hypotheses may explain."""
-        return self.trials[of]
+        return not self.facts and not self.over
 
     @cached_property
     def trials(self) -> dict[str, Trial]:
-        """The trials of the results and of the gradients."""
+        """What hypotheses may explain: "results" and "gradients", where all of them are there."""
+        if not {"output", "h_n"} <= self.got.keys():
+            return {}
         p, oracle = self.vector.problem, Oracle(self.vector.problem)
         gradients = {n.removeprefix(GRAD): a for n, a in self.got.items() if n.startswith(GRAD)}
         run = Run(self.got["output"], self.got["h_n"], gradients)
-        return {of: Trial(oracle, run, of, p.parameters) for of in ("results", "gradients")}
+        whole = gradients and self.got.keys() == self.vector.expected.keys()
+        kinds = ("results", "gradients") if whole else ("results",)
+        return {of: Trial(oracle, run, of, p.parameters) for of in kinds}
+
+    def over_of(self, of: str) -> list[Comparison]:
+        """Take the comparisons of results, or of gradients, in which something is over its bound."""
+        return [each for each in self.over if is_gradient(each) == (of == "gradients")]
 
     def failures(self) -> list[Failure]:
         """Say what is wrong as failures: each fact, then the numbers."""
@@ -84,11 +83,11 @@ class Judged:
 
     def place(self) -> str:
         """Name the first wrong element of the first wrong array as a caller indexes it."""
-        first = next((each.first for each in self.over if each.first), None)
-        if first is None:
-            return self.vector.file
-        index = caller_index(first, self.vector.problem)
-        return f"{self.vector.file}: {in_file(self.over[0].name)}{index}"
+        for comparison in self.over:
+            if comparison.first:
+                index = caller_index(comparison.first, self.vector.problem)
+                return f"{self.vector.file}: {in_file(comparison.name)}{index}"
+        return self.vector.file
 
 
 def in_file(name: str) -> str:
@@ -96,6 +95,11 @@ def in_file(name: str) -> str:
     if name.startswith("gradient of "):
         return GRAD + name.removeprefix("gradient of ")
     return name.partition(" ")[0]
+
+
+def is_gradient(comparison: Comparison) -> bool:
+    """Tell whether a comparison is of a gradient."""
+    return in_file(comparison.name).startswith(GRAD)
 
 
 def judge(vector: Vector, results: Path) -> Judged:

@@ -11,8 +11,8 @@ from rnn_ref.diagnosis.causes import Cause, cause_of
 from rnn_ref.judging.failures import Failure
 from rnn_ref.running.rows import plural, ratio
 from rnn_ref.running.summary import cause_lines
-from rnn_ref.vectors.explained import explain, is_gradient, is_plain
-from rnn_ref.vectors.judged import Judged, in_file
+from rnn_ref.vectors.explained import explain, is_plain
+from rnn_ref.vectors.judged import Judged, in_file, is_gradient
 
 FEW = 10
 """The most causes that are printed."""
