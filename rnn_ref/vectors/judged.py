@@ -70,7 +70,7 @@ class Judged:
         return {of: Trial(oracle, run, of, p.parameters) for of in kinds}
 
     def over_of(self, of: str) -> list[Comparison]:
-        """Take the comparisons of results, or of gradients, in which something is over its bound."""
+        """Take the comparisons of results, or of gradients, that have something over its bound."""
         return [each for each in self.over if is_gradient(each) == (of == "gradients")]
 
     def failures(self) -> list[Failure]:
