@@ -27,8 +27,11 @@ COMPANIONS = 8
 SECONDS = 5.0
 """How long the search for one cause may take."""
 
-SHARP = ("torch", "contracting", "sparse", "one-sided")
-"""The regimes of weights in which bounds are small."""
+LEADS = 3
+"""How many wrong cases of a single run a hypothesis may be found from."""
+
+PLAIN = ("torch", "contracting")
+"""The regimes of weights in which bounds are small, and hardly a number is zero or exact."""
 
 
 class OfGiven(Sifting):
@@ -85,7 +88,7 @@ def attribute_gradients(
 def diagnosis_of(of: str, judged: Sequence[Judged]) -> Diagnosis | None:
     """Find what explains the wrong case that tells most, and others; None if nothing does.
 
-    Then the same of a single run, in which terms of sums can be told apart.
+    Then the same of a few single runs, in which terms of sums can be told apart.
     """
     ordered = sorted(judged, key=lambda each: telling(each.vector.case))
     wrong = [each for each in ordered if each.over_of(of) and each.trials[of].wrong_elements]
@@ -93,7 +96,7 @@ def diagnosis_of(of: str, judged: Sequence[Judged]) -> Diagnosis | None:
         wrong = [each for each in wrong if not each.over_of("results")]
     right = [each for each in ordered if not each.over]
     single = [each for each in wrong if each.vector.case.L * each.vector.case.D == 1]
-    for first in [*wrong[:1], *single[:1]] if len(wrong) >= WRONG_CASES else []:
+    for first in [*wrong[:1], *single[:LEADS]] if len(wrong) >= WRONG_CASES else []:
         others = [each for each in wrong if each is not first][:COMPANIONS]
         alike = [each for each in right if form(each.vector.case) == form(first.vector.case)]
         given = [each.trials[of] for each in (first, *others, *alike[:COMPANIONS])]
@@ -115,7 +118,7 @@ def quick(judged: Judged) -> bool:
 
 def is_plain(case: Case) -> bool:
     """Tell whether a case's bounds are small and its numbers of usual sizes."""
-    return case.weights in SHARP and case.input in ("normal", "integer")
+    return case.weights in PLAIN and case.input == "normal"
 
 
 def telling(case: Case) -> tuple[int, ...]:
