@@ -19,7 +19,7 @@ from rnn_ref.arithmetic.dtypes import ROUNDING
 from rnn_ref.cases.corpus import read_corpus
 from rnn_ref.vectors import folder, safetensors
 from rnn_ref.vectors.judged import Judged, judge
-from rnn_ref.vectors.sets import cases_of
+from rnn_ref.vectors.sets import VARIED, cases_of
 from rnn_ref.vectors.vector import Vector, caller_index, to_caller
 from rnn_ref.vectors.verdict import Verdict, verdict
 from tests.support.commands import Here
@@ -82,9 +82,7 @@ def test_sets_have_the_cases_that_are_told() -> None:
     assert cases_of("corpus", None, ()) == list(read_corpus().cases)
 
 
-@pytest.mark.parametrize(
-    "name", ["nonlinearity", "D", "bias", "layout", "h_0", "weights", "input", "loss", "dtype"]
-)
+@pytest.mark.parametrize("name", VARIED)
 def test_the_smallest_set_has_all_there_is(name: str) -> None:
     """Every option, layout and regime of the default set is in the smallest one."""
     smoke, default = (

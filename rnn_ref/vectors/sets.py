@@ -31,11 +31,12 @@ DOMAIN: Domain = {
 }
 """What is drawn, apart from dtypes, layouts and sizes."""
 
-SEED = 37
-"""The first seed with which the smallest set has every option, layout and regime."""
+VARIED = (*("nonlinearity", "D", "bias", "layout", "h_0", "weights", "input", "loss", "dtype"),)
+"""The fields of which the smallest set has every value, too."""
 
+SEED = 0
 BYTES = 32
-"""The bytes that a case is drawn from."""
+"""The seed, and the bytes that a case is drawn from."""
 
 TRIES = 100
 """How many cases are drawn at most for each that is wanted."""
@@ -55,7 +56,8 @@ def cases_of(name: str, dtypes: Sequence[str] | None, without: Iterable[str]) ->
         return fit
     of_corpus = sorted(filter(is_small, fit), key=lambda case: zlib.crc32(str(case).encode()))
     chosen = of_corpus[: number // 2]
-    return [*chosen, *drawn(tuple(dtypes), tuple(without), number - len(chosen))]
+    pool = drawn(tuple(dtypes), tuple(without), max(filter(None, SETS.values())))
+    return [*chosen, *pool[: number - len(chosen)]]
 
 
 def is_small(case: Case) -> bool:
@@ -69,7 +71,10 @@ def is_small(case: Case) -> bool:
 
 @cache
 def drawn(dtypes: tuple[str, ...], without: tuple[str, ...], number: int) -> list[Case]:
-    """Draw different small cases, the same ones always; none where the options leave nothing."""
+    """Draw different small cases, the same ones always; none where the options leave nothing.
+
+    Those come first that have every value of the VARIED fields together.
+    """
     from rnn_ref.strategies import sized
 
     domain = restrict({**DOMAIN, "dtypes": dtypes, "layouts": ("steps", *LAYOUTS)}, without)
@@ -84,4 +89,14 @@ def drawn(dtypes: tuple[str, ...], without: tuple[str, ...], number: int) -> lis
         words = stream.restarted(f"case {i}").words((BYTES // 8,))
         case = sized(domain, layouts, (), words.astype("<u8").tobytes())
         found |= {case: None} if is_small(case) else {}
-    return list(found)
+    return varied_first(found)
+
+
+def varied_first(cases: Iterable[Case]) -> list[Case]:
+    """Put those cases first that have, together, every value of the VARIED fields."""
+    values = {case: {(name, getattr(case, name)) for name in VARIED} for case in cases}
+    first, missing = list[Case](), set().union(*values.values())
+    while missing:
+        first.append(max(values, key=lambda case: len(values[case] & missing)))
+        missing -= values[first[-1]]
+    return list(dict.fromkeys([*first, *values]))
