@@ -26,6 +26,8 @@ from tests.support.commands import Here
 from tests.support.programs import Program, Results, program_of, summing, write_results
 from tests.test_docs import PAGES, fences, masked
 
+pytestmark = pytest.mark.xdist_group("vectors")
+
 RIGHT = program_of(nn.RNN)
 CC = shutil.which("cc") or ""
 
@@ -425,6 +427,23 @@ def test_what_can_t_be_done_is_said_in_one_line(
     assert done.returncode == 2
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    [
+        "{",
+        '{"rnn_ref": "record"}',
+        '{"rnn_ref": "vectors", "schema": 0}',
+        '{"rnn_ref": "vectors", "schema": 1, "cases": [{"case": "tanh"}]}',
+    ],
+)
+def test_another_manifest_is_refused(manifest: str, here: Here, tmp_path: Path) -> None:
+    """Status 2, and one line that names the file."""
+    (tmp_path / "manifest.json").write_text(manifest, encoding="utf-8")
+    done = here("judge", ".", ".")
+    assert done.returncode == 2
+    assert done.stderr.startswith("rnn-ref: manifest.json ")
 
 
 def test_vectors_that_were_changed_are_refused(

@@ -86,8 +86,8 @@ def require_empty(folder: Path) -> None:
         return
     if MANIFEST not in old:
         raise UnusableFile(f"{folder} is not empty, and has no vectors: choose another folder")
-    for each in read(folder).entries:
-        (folder / each["file"]).unlink(missing_ok=True)
+    for name in old.intersection(each["file"] for each in read(folder).entries):
+        (folder / name).unlink()
 
 
 def text(option: str | int | bool) -> str:
@@ -182,4 +182,18 @@ def read(path: Path) -> Folder:
             f"{file} has schema {manifest.get('schema')!r}, this version reads {SCHEMA}:"
             " write the vectors again"
         )
+    if not is_whole(manifest):
+        raise UnusableFile(f"{file} is not as it was written: write the vectors again")
     return Folder(path, manifest)
+
+
+def is_whole(manifest: dict[str, Any]) -> bool:
+    """Tell whether a manifest has what is read of it."""
+    try:
+        for each in manifest["cases"]:
+            Case.parse(each["case"])
+            if not (isinstance(each["file"], str) and isinstance(each["results"], dict)):
+                return False
+        return set(manifest["tanh"]) == set(ROUNDING) and "subnormals" in manifest
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return False
