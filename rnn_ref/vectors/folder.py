@@ -67,9 +67,7 @@ def write(
             **described,
             "gradients": gradients,
             "subnormals": "flushed" if flushed else "kept",
-            "tanh": {
-                dtype: ROUNDING[dtype].tanh for dtype in dict.fromkeys(c.dtype for c in cases)
-            },
+            "tanh": {dtype: rounding.tanh for dtype, rounding in ROUNDING.items()},
             "cases": entries,
         }
         (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
