@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from rnn_ref.arithmetic.dtypes import ROUNDING
+from rnn_ref.bridge import to_tensor
 from rnn_ref.cases.corpus import read_corpus
 from rnn_ref.vectors import folder, safetensors
 from rnn_ref.vectors.judged import Judged, judge
@@ -135,6 +136,43 @@ def test_the_format_is_that_of_its_library(written: Written) -> None:
     arrays, _ = safetensors.read(file)
     for name, tensor in library.load_file(file).items():
         np.testing.assert_array_equal(tensor.double().numpy(), arrays[name][1])
+
+
+def called_from(file: Path) -> tuple[nn.RNN, dict[str, torch.Tensor]]:
+    """Make the module that a file describes, with its weights; and the file's other arrays."""
+    arrays, texts = safetensors.read(file)
+    tensors = {name: to_tensor(array, dtype) for name, (dtype, array) in arrays.items()}
+    sizes = [int(texts[name]) for name in ("input_size", "hidden_size", "num_layers")]
+    options: dict[str, bool] = {
+        name: json.loads(texts[name]) for name in ("bias", "batch_first", "bidirectional")
+    }
+    dtype = tensors["input"].dtype
+    rnn = nn.RNN(*sizes, nonlinearity=texts["nonlinearity"], dtype=dtype, **options)
+    rnn.load_state_dict({name: tensors.pop(name) for name in rnn.state_dict()})
+    return rnn, tensors
+
+
+def test_a_caller_of_torch_finds_what_a_file_says(written: Written) -> None:
+    """With the texts as options and the arrays as they are, by the rule that the page states."""
+    for vector in written.vectors:
+        rnn, tensors = called_from(written.path / vector.file)
+        leaves = {n: tensors[n].requires_grad_() for n in ("input", "h_0") if n in tensors}
+        got = dict(zip(("output", "h_n"), rnn(*leaves.values()), strict=True))
+        begun = [name for name in got if f"grad.{name}" in tensors]
+        upstream = [tensors[f"grad.{name}"] for name in begun]
+        torch.autograd.backward([got[name] for name in begun], upstream)
+        named = leaves | dict(rnn.named_parameters())
+        got |= {
+            f"grad.{n}": torch.zeros_like(t) if t.grad is None else t.grad for n, t in named.items()
+        }
+        assert {f"expected.{name}" for name in got} == {n for n in tensors if "expected" in n}
+        for name, result in got.items():
+            numbers, expected, bound = (
+                t.detach().double()
+                for t in (result, tensors[f"expected.{name}"], tensors[f"bound.{name}"])
+            )
+            within = ((numbers - expected).abs() <= bound) | (numbers == expected) | bound.isinf()
+            assert (within | numbers.isnan() & expected.isnan()).all()
 
 
 # What conforms.

@@ -23,7 +23,9 @@ STEP = 2.0**-20
 """How far an argument is moved, in units of large numbers: its own, or those of all arguments."""
 
 NEAR = 1e-3
-"""How far a slope may be from the gradient's, in units of the sum of absolute terms."""
+ROUNDINGS = 16
+"""How far a slope may be from the gradient's, in units of the sum of absolute terms: so far for
+its own error, and so many units of roundoff for that of the gradient."""
 
 
 def follow(trial: Trial, hypothesis: Hypothesis) -> bool:
@@ -50,7 +52,8 @@ def is_slope(p: Problem, hypothesis: Hypothesis, name: str, gradient: Floats, st
     )
     terms = gradient.astype(np.float64) * direction
     slope = (above - below) / (2 * step)
-    return bool(np.abs(terms.sum() - slope) <= NEAR * np.abs(terms).sum())
+    near = NEAR + ROUNDINGS * p.rounding.u
+    return bool(np.abs(terms.sum() - slope) <= near * np.abs(terms).sum())
 
 
 def moved(p: Problem, name: str, array: Floats) -> Problem:
