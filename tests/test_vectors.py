@@ -1,4 +1,4 @@
-"""Vectors for other languages: the files say what is expected, and results are judged by them."""
+"""Vectors for other languages: what is written, the commands, and a program in C."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -19,59 +17,18 @@ from rnn_ref.arithmetic.dtypes import ROUNDING
 from rnn_ref.bridge import to_tensor
 from rnn_ref.cases.corpus import read_corpus
 from rnn_ref.vectors import folder, safetensors
-from rnn_ref.vectors.judged import Judged, judge
 from rnn_ref.vectors.sets import VARIED, cases_of
-from rnn_ref.vectors.vector import Vector, caller_index, to_caller
-from rnn_ref.vectors.verdict import Verdict, verdict
 from tests.support.commands import Here
-from tests.support.programs import Program, Results, program_of, summing, write_results
+from tests.support.programs import (
+    RIGHT,
+    Written,
+    write_results,
+)
 from tests.test_docs import PAGES, fences, masked
 
 pytestmark = pytest.mark.xdist_group("vectors")
 
-RIGHT = program_of(nn.RNN)
 CC = shutil.which("cc") or ""
-
-
-class Written(NamedTuple):
-    """A folder of vectors, the vectors, and right results of each."""
-
-    path: Path
-    vectors: list[Vector]
-    right: list[Results]
-
-    def some(self, number: int) -> Written:
-        """Take the first few vectors."""
-        return Written(self.path, self.vectors[:number], self.right[:number])
-
-
-@pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
-    """The smallest set, in all dtypes."""
-    path = tmp_path_factory.mktemp("vectors")
-    folder.write(path, cases_of("smoke", tuple(ROUNDING), ()), {}, gradients=True, flushed=False)
-    read = folder.read(path)
-    vectors = list(read.vectors(read.entries))
-    return Written(path, vectors, [RIGHT(vector) for vector in vectors])
-
-
-def judged_of(vector: Vector, results: Results, path: Path) -> Judged:
-    """Write results, and judge them."""
-    write_results(path, vector, results)
-    return judge(vector, path)
-
-
-def verdict_of(
-    written: Written, path: Path, change: Callable[[Vector, Results], Results] = lambda _, r: r
-) -> Verdict:
-    """Judge the right results of all vectors, changed."""
-    pairs = zip(written.vectors, written.right, strict=True)
-    return verdict([judged_of(v, change(v, dict(right)), path) for v, right in pairs])
-
-
-def verdict_on(program: Program, written: Written, path: Path) -> Verdict:
-    """Judge what a program computes."""
-    return verdict([judged_of(vector, program(vector), path) for vector in written.vectors])
 
 
 # What is written.
@@ -173,240 +130,6 @@ def test_a_caller_of_torch_finds_what_a_file_says(written: Written) -> None:
             )
             within = ((numbers - expected).abs() <= bound) | (numbers == expected) | bound.isinf()
             assert (within | numbers.isnan() & expected.isnan()).all()
-
-
-# What conforms.
-
-
-def test_results_of_torch_conform(written: Written, tmp_path: Path) -> None:
-    """In every dtype and layout, deep and in both directions; each case compares something."""
-    found = verdict_of(written, tmp_path)
-    assert found.conforms, found.lines("torch", 100)
-    assert all(c.elements for each in found.judged for c in (*each.comparisons, *each.closer))
-
-
-@pytest.mark.parametrize("order", ["reversed", "pairwise", "sorted"])
-def test_results_of_other_orders_of_summation_conform(
-    order: str, written: Written, tmp_path: Path
-) -> None:
-    """Sums in any order are within their bounds, end to end and step by step."""
-    found = verdict_on(summing(order), written, tmp_path)
-    assert found.conforms, found.lines(order, 100)
-
-
-# What is found.
-
-
-def off_by_twice(vector: Vector, results: Results, name: str) -> tuple[int, ...] | None:
-    """Put one element off by twice its bound, that of the widest; None where all are exact."""
-    bounded, array = vector.expected[name], results[name].copy()
-    bound = np.where(np.isfinite(bounded.error), bounded.error, 0.0)
-    at = tuple(map(int, np.unravel_index(int(bound.argmax()), bound.shape)))
-    if not 0 < 2 * bound[at] < vector.problem.rounding.largest:
-        return None
-    away = 1 if bounded.value[at] > 0 else -1
-    with np.errstate(over="ignore"):
-        array[at] = bounded.value[at] + 2 * away * bound[at]
-    if vector.case.dtype == "bfloat16":
-        array = (array.view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32)
-    results[name] = array
-    return at
-
-
-def test_one_element_off_by_twice_its_bound_is_found_and_alone(
-    written: Written, tmp_path: Path
-) -> None:
-    """In each array of each case: it is named by array and index, and nothing else is."""
-    tried = 0
-    for vector, right in zip(written.vectors, written.right, strict=True):
-        for name in right:
-            results = dict(right)
-            if (at := off_by_twice(vector, results, name)) is None:
-                continue
-            tried += 1
-            (wrong,) = judged_of(vector, results, tmp_path).over
-            assert (wrong.over, wrong.note) == (1, "")
-            assert wrong.first
-            assert wrong.first.got == results[name][at]
-            index = tuple(caller_index(wrong.first, vector.problem))
-            seen = to_caller(name, results[name], vector.problem.layout)
-            assert seen[index] == wrong.first.got
-    assert tried > 100
-
-
-def test_a_single_wrong_element_is_told_with_its_place(written: Written, tmp_path: Path) -> None:
-    """Its file, array and index, and its step, row, direction and unit, in one cause."""
-    deep = next(v for v in written.vectors if v.case.L > 1 and v.case.D == 2 and v.case.h_0)
-
-    def change(vector: Vector, results: Results) -> Results:
-        if vector is deep:
-            results["h_n"][0, 0, 0] += 1
-        return results
-
-    found = verdict_of(written, tmp_path, change)
-    (cause,) = found.causes
-    assert cause.sentence == "h_n is wrong"
-    assert f"in 1 of 20 cases, as in {deep.file}: h_n[0, 0" in cause.evidence[0]
-    assert cause.evidence[1].startswith("first at layer 0, forward, row 0, unit 0: got ")
-    assert cause.case == str(deep.case)
-    assert [each.vector for each in found.judged if not each.conforms] == [deep]
-
-
-def test_an_error_within_a_wide_bound_is_found_by_its_step(
-    written: Written, tmp_path: Path
-) -> None:
-    """After many steps the bound is wide; the step from the states before is still sharp."""
-    vector = max(
-        (each for each in written.vectors if each.case.dtype == "float32"),
-        key=lambda each: (each.case.weights == "torch", each.case.T),
-    )
-    results = RIGHT(vector)
-    results["output"][-1, 0, 0] += 0.4 * vector.expected["output"].error[-1, 0, 0]
-    judged = judged_of(vector, results, tmp_path)
-    assert not any(each.over for each in judged.comparisons)
-    (wrong, *_) = judged.over
-    assert wrong.note == "from the states in output"
-    assert wrong.first
-    assert wrong.first.index == (vector.case.T - 1, 0, 0, 0)
-
-
-def forgetful(_: Vector, results: Results) -> Results:
-    return {name: array for name, array in results.items() if name != "h_n"}
-
-
-def misnamed(_: Vector, results: Results) -> Results:
-    return {name.replace("h_n", "last"): array for name, array in results.items()}
-
-
-def flattened(_: Vector, results: Results) -> Results:
-    name = "grad.weight_ih_l0"
-    return {**results, name: results[name].ravel()}
-
-
-def nan(_: Vector, results: Results) -> Results:
-    return {**results, "output": np.full_like(results["output"], np.nan)}
-
-
-@pytest.mark.parametrize(
-    ("change", "sentence"),
-    [
-        (forgetful, r"h_n: got no such array, expected an array of results"),
-        (misnamed, r"h_n: got no such array \(but last\), expected an array of results"),
-        (flattened, r"shape of grad\.weight_ih_l0: got \[\d+\], expected \[\d+, \d+\]"),
-        (nan, r"output of layer \d is NaN"),
-    ],
-)
-def test_a_wrong_form_is_told_in_one_sentence(
-    change: Callable[[Vector, Results], Results], sentence: str, written: Written, tmp_path: Path
-) -> None:
-    """What is missing, misnamed, misshaped or NaN is one cause, of all cases that it is in."""
-    (cause,) = verdict_of(written.some(4), tmp_path, change).causes
-    assert re.fullmatch(sentence, cause.sentence)
-    assert cause.evidence[0].startswith("in 4 of 4 cases, as in 0")
-
-
-def test_another_dtype_is_told(written: Written, tmp_path: Path) -> None:
-    """A result of another dtype than its case's is not compared."""
-    vector = next(each for each in written.vectors if each.case.dtype == "float32")
-    arrays = {n: ("float32", a) for n, a in RIGHT(vector).items()}
-    arrays["h_n"] = "float64", arrays["h_n"][1].astype(np.float64)
-    layout = vector.problem.layout
-    shown = {name: (dtype, to_caller(name, a, layout)) for name, (dtype, a) in arrays.items()}
-    safetensors.write(tmp_path / vector.file, shown, {})
-    (fact,) = judge(vector, tmp_path).facts
-    assert (fact.what, fact.got, fact.expected) == ("dtype of h_n", "F64", "F32")
-
-
-@pytest.mark.parametrize(
-    ("content", "got"),
-    [
-        (None, "no such file"),
-        (b"", "a file that has 0 bytes, too few for a header and its length"),
-        (b"\xff" * 20, "a file that has 20 bytes, too few for a header and its length"),
-        (b"\2" + bytes(7) + b"{]", "a file that has a header that is not that of safetensors"),
-    ],
-)
-def test_an_unreadable_file_is_told_in_one_sentence(
-    content: bytes | None, got: str, written: Written, tmp_path: Path
-) -> None:
-    """A file that is not there, cut short, or of another format."""
-    vector = written.vectors[3]
-    if content is not None:
-        (tmp_path / vector.file).write_bytes(content)
-    (fact,) = judge(vector, tmp_path).facts
-    assert str(fact.got) == got
-
-
-def test_numbers_that_lie_beyond_the_end_are_told(written: Written, tmp_path: Path) -> None:
-    """A file that lost its last bytes is no file of results."""
-    vector, file = written.vectors[0], tmp_path / written.vectors[0].file
-    write_results(tmp_path, vector, written.right[0])
-    file.write_bytes(file.read_bytes()[:-1])
-    (fact,) = judge(vector, tmp_path).facts
-    assert "a file that has grad." in fact.got
-    assert "needs" in fact.got
-
-
-# Causes.
-
-
-class LosesState(nn.RNN):
-    def forward(self, input: Any, hx: Any = None) -> Any:  # noqa: ARG002
-        return super().forward(input)
-
-
-class WithOtherWeights(nn.RNN):
-    """Computes with changed parameters, and has their gradients."""
-
-    def changed(self, name: str, tensor: torch.Tensor) -> torch.Tensor:
-        raise NotImplementedError
-
-    def forward(self, input: Any, hx: Any = None) -> Any:
-        if self.__dict__.get("inside"):
-            return super().forward(input, hx)
-        weights = {name: self.changed(name, p) for name, p in self.named_parameters()}
-        self.__dict__["inside"] = True
-        try:
-            return torch.func.functional_call(self, weights, (input, hx))
-        finally:
-            self.__dict__["inside"] = False
-
-
-class DoublesBiases(WithOtherWeights):
-    def changed(self, name: str, tensor: torch.Tensor) -> torch.Tensor:
-        return 2 * tensor if name.startswith("bias") else tensor
-
-
-class TransposesStates(WithOtherWeights):
-    def changed(self, name: str, tensor: torch.Tensor) -> torch.Tensor:
-        return tensor.mT if name.startswith("weight_hh") else tensor
-
-
-class HalvesAGradient(nn.RNN):
-    def forward(self, input: Any, hx: Any = None) -> Any:
-        output, h_n = super().forward(input, hx)
-        for name, parameter in self.named_parameters():
-            if name.startswith("weight_hh") and parameter.requires_grad:
-                parameter.register_hook(lambda gradient: gradient / 2)  # type: ignore[no-untyped-call]
-        return output, h_n
-
-
-@pytest.mark.parametrize(
-    ("factory", "sentence"),
-    [
-        (LosesState, "h_0 is ignored: all runs start from zero"),
-        (DoublesBiases, "both biases are added twice"),
-        (TransposesStates, "weight_hh is used transposed"),
-        (HalvesAGradient, "the gradient of weight_hh is halved"),
-    ],
-)
-def test_a_wrong_program_has_one_cause(
-    factory: Callable[..., nn.Module], sentence: str, written: Written, tmp_path: Path
-) -> None:
-    """The right hypothesis explains results, and gradients that follow from them."""
-    found = verdict_on(program_of(factory), written, tmp_path)
-    assert [cause.sentence for cause in found.causes] == [sentence], found.lines("it", 100)
-    assert "explains" in found.causes[0].evidence[1]
 
 
 # The commands.
