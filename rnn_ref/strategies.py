@@ -56,7 +56,7 @@ GRID = (65535, 65536, 65537)
 """Around the most blocks along the second axis of a GPU's grid."""
 
 SHAPES: dict[str, tuple[dict[str, int], ...]] = {
-    "T": tuple({"T": size} for size in (*STAIRS, *FAR * 19)),
+    "T": tuple({"T": size} for size in (*STAIRS, *FAR * 14, *FAR[8:9] * 60)),
     "N": tuple({"N": size} for size in (*STAIRS, *FAR * 12, *FAR[-1:] * 72)),
     "I": tuple({"I": size} for size in (*STAIRS, *FAR * 12, *FAR[-1:] * 72)),
     "H": tuple({"H": size} for size in (*STAIRS, *FAR[:-3] * 14, *FAR[-4:-3] * 50)),
@@ -67,7 +67,7 @@ SHAPES: dict[str, tuple[dict[str, int], ...]] = {
 """By the axes of FAR_AXES, how far out a case may be along them, from the nearest.
 
 What goes wrong past a size shows in all that are larger, so the largest stands most often;
-but many steps take long, and so do the million weights of W.
+but a thousand steps take long, and so do the million weights of W.
 """
 
 MOST = {"weights": 270_000, "steps": 1_030, "states": 270_000}

@@ -23,8 +23,6 @@ from tests.subjects.correct import CORRECT, Float64Throughout
 from tests.subjects.degraded import DEGRADED
 from tests.support.recording import oracles
 
-pytestmark = pytest.mark.xdist_group("compare")
-
 CORPUS = read_corpus()
 HEADER: dict[str, Any] = {
     "corpus": {"version": CORPUS.version, "sha256": CORPUS.sha256},

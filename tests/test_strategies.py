@@ -21,8 +21,6 @@ from rnn_ref.running.options import PROFILES
 from rnn_ref.strategies import EDGES, SHAPES, cases, is_far
 from tests.support.judging import PROPERTIES
 
-pytestmark = pytest.mark.xdist_group("strategies")
-
 SIMPLEST = Case("tanh", 1, 1, True, 1, 1, 1, 1, "float32", h_0=True)
 
 

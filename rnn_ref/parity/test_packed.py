@@ -377,7 +377,7 @@ def test_gradients_of_packed_sequences_have_gradients(
     mismatch = None
     with subject.calling("a second derivative of packed sequences"):
         try:
-            torch.autograd.gradgradcheck(of_data, (data,))
+            torch.autograd.gradgradcheck(of_data, (data,), fast_mode=True)
         except GradcheckError as error:
             mismatch = error
     if mismatch is not None:
@@ -386,4 +386,4 @@ def test_gradients_of_packed_sequences_have_gradients(
             "the differences of first derivatives",
         )
         raise SubjectFault(Fact("second derivatives", got, expected)) from mismatch
-    return [counted("second derivatives", data.numel() ** 2)]
+    return [counted("second derivatives", 3)]
