@@ -19,7 +19,7 @@ from rnn_ref.judging.failures import Kind, SubjectFault, about_element, named
 from rnn_ref.judging.search import Judge, Outcome
 from rnn_ref.judging.subject import Subject
 from tests.subjects.correct import Float64Inside, Float64Throughout
-from tests.subjects.misbehaving import BiasIgnored
+from tests.subjects.misbehaving import Halved
 from tests.support.judging import PROPERTIES
 
 ONE = Bounded([1.0, 2.0], np.array([0.1, 0.0]), rounding=ROUNDING["float64"])
@@ -239,8 +239,8 @@ def test_a_check_refuses_other_shapes_and_dtypes() -> None:
 
 def test_a_fault_of_every_size_is_told_by_a_small_case() -> None:
     """What fails far out, and near by as well, is shrunk from a small case."""
-    judge = Judge(Subject("tests:subject", BiasIgnored), ("float32",), 40)
-    declared = PROPERTIES["no_size_is_too_large_for_gradients"]
+    judge = Judge(Subject("tests:subject", Halved), ("float32",), 40)
+    declared = PROPERTIES["no_size_is_too_large_for_a_step"]
     for structure in declared.domains:
         outcome = judge.judge(declared, structure)
         assert outcome.failure is not None
@@ -251,7 +251,7 @@ def test_a_fault_of_every_size_is_told_by_a_small_case() -> None:
 class LongSequencesCut(nn.RNN):
     """Gives step 512 again for all later ones."""
 
-    def forward(self, input: torch.Tensor, hx: torch.Tensor | None = None) -> Any:
+    def forward(self, input: Any, hx: Any = None) -> Any:
         output, h_n = super().forward(input, hx)
         time = int(self.batch_first and input.ndim == 3)
         steps = torch.arange(output.shape[time]).clamp(max=511)
