@@ -13,7 +13,12 @@ import torch
 from torch import nn
 
 from rnn_ref.cases.case import Case
+from rnn_ref.diagnosis.causes import size
+from rnn_ref.diagnosis.experiment import Listing, tiers
+from rnn_ref.diagnosis.gradient_hypotheses import named_gradients
 from rnn_ref.diagnosis.hypotheses import wide_hypotheses
+from rnn_ref.diagnosis.pairs import Pairs
+from rnn_ref.judging.oracle import Oracle
 from rnn_ref.vectors import safetensors
 from rnn_ref.vectors.explained import is_plain
 from rnn_ref.vectors.following import follow
@@ -331,3 +336,21 @@ def test_gradients_follow_from_a_changed_forward_pass_or_do_not(written: Written
         trial = Judged(vector, wrong, [], []).trials["gradients"]
         assert trial.wrong_elements
         assert follow(trial, stated) is expected
+
+
+def test_a_hypothesis_found_in_one_network_can_be_tried_on_another(written: Written) -> None:
+    """What is measured in gradients of two directions says nothing of one that lacks them."""
+    small = sorted(written.vectors, key=lambda v: size(str(v.case)))
+    both = next(v for v in small if v.case.D == 2 and v.case.bias and v.case.h_0)
+    one = next(v for v in small if v.case.D == 1 and not v.case.bias)
+    results = {name: array * (1 + ("reverse" in name)) for name, array in RIGHT(both).items()}
+    trial = Judged(both, results, [], []).trials["gradients"]
+    pairs = Pairs(named_gradients)
+    pairs.search(trial, lambda: True)
+    assert pairs.measured
+    oracle = Oracle(one.problem)
+    listings: list[Listing] = [*tiers("gradients", trial), pairs]
+    listed = [hypothesis for listing in listings for hypothesis in listing(one.problem)]
+    with np.errstate(all="ignore"):
+        expected = [hypothesis.expected(oracle).keys() for hypothesis in listed]
+    assert all(names == oracle.gradients_end_to_end.keys() for names in expected)

@@ -23,7 +23,7 @@ from rnn_ref.diagnosis.gradient_hypotheses import (
 )
 from rnn_ref.diagnosis.gradient_precision import precise_gradients
 from rnn_ref.diagnosis.hypotheses import local_hypotheses, wide_hypotheses
-from rnn_ref.diagnosis.measured_hypotheses import Seen, measured
+from rnn_ref.diagnosis.measured_hypotheses import Seen, are_there, measured
 from rnn_ref.diagnosis.pairs import Pairs
 from rnn_ref.diagnosis.precision_hypotheses import precision_hypotheses
 from rnn_ref.diagnosis.term_hypotheses import about_terms
@@ -109,7 +109,7 @@ def tiers(of: str, trial: Trial) -> list[Listing]:
     seen = Seen(trial.oracle.problem, trial.got, trial.unchanged, trial.wrong)
     found = [*measured(seen), *about_terms(seen)]
     at = TIERS[of].index(WIDE[of]) + 1
-    return [*TIERS[of][:at], lambda _: found, *TIERS[of][at:]]
+    return [*TIERS[of][:at], lambda p: found if are_there(seen.got, p) else [], *TIERS[of][at:]]
 
 
 class Sifting:

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from rnn_ref.cases.case import Case
 from rnn_ref.diagnosis.budget import Budget
 from rnn_ref.diagnosis.causes import size
@@ -134,8 +136,9 @@ def covers(diagnosis: Diagnosis, judged: Judged, of: str) -> bool:
     stated = hypothesis_of(diagnosis, trial)
     if stated is None or judged.explained or not judged.over_of(of):
         return False
-    expected = trial.chosen(stated.expected(trial.oracle))
-    return not any(over(trial.got[name], expected[name]).any() for name in expected)
+    with np.errstate(all="ignore"):
+        expected = trial.chosen(stated.expected(trial.oracle))
+        return not any(over(trial.got[name], expected[name]).any() for name in expected)
 
 
 def hypothesis_of(diagnosis: Diagnosis, trial: Trial) -> Hypothesis | None:
