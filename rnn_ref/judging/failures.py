@@ -76,7 +76,8 @@ class Failure:
 
     `case` is a line, or empty if there is none. `variant` is the variant of the property
     that was judged. `repeatable` is False if the same case gave other results before.
-    `how` says in words how a process ended, or what else is wrong.
+    `how` says in words how a process ended, or what else is wrong. `tanh` is how many units of
+    roundoff the bounds take for the subject's tanh, if there is one.
     """
 
     kind: Kind
@@ -90,9 +91,11 @@ class Failure:
     how: str = ""
     place: str = ""
     repeatable: bool = True
+    tanh: float = 0.0
 
     def __str__(self) -> str:
         lines = [what_is_wrong(self)]
+        lines += assumed(self)
         lines += [f"variant: {self.variant}"] if self.variant else []
         lines += [] if self.repeatable else ["not repeatable: identical runs give other results"]
         lines += [f"case: {self.case}"] if self.case else []
@@ -143,6 +146,18 @@ def what_is_wrong(failure: Failure) -> str:
         where = f" ({failure.place})" if failure.place else ""
         return f"the subject {said}{where}"
     return said
+
+
+NEAR = 2.0
+"""The ratio up to which a failure may be one of what the bounds assume."""
+
+
+def assumed(failure: Failure) -> list[str]:
+    """Say what the bounds assume of tanh, where a failure is within twice its bound."""
+    worst = max((comparison.ratio for comparison in failure.comparisons), default=math.inf)
+    if not failure.tanh or worst > NEAR:
+        return []
+    return [f"within twice its bound, which assumes a tanh within {failure.tanh:g} u (see --tanh)"]
 
 
 def sentence(cause: Fact | Raised) -> str:
