@@ -17,7 +17,7 @@ from rnn_ref.judging.measured import (
     TANH,
     Accuracy,
     Measured,
-    accuracy,
+    errors,
     measure,
     tanh,
 )
@@ -122,8 +122,8 @@ def test_the_error_of_a_tanh_is_exact() -> None:
     """NumPy's is measured by numbers of twice its precision; one ULP more is seen as one."""
     x = np.linspace(-20, 20, 10001)
     upper, _ = tanh(x)
-    right = accuracy(upper, x, "float64", ROUNDING["float64"])
-    wrong = accuracy(np.nextafter(upper, 2), x, "float64", ROUNDING["float64"])
+    right = errors(upper, x, "float64", ROUNDING["float64"]).accuracy
+    wrong = errors(np.nextafter(upper, 2), x, "float64", ROUNDING["float64"]).accuracy
     assert right.ulps <= 0.5
     assert 1 <= wrong.ulps <= 1.5
 

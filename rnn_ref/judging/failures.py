@@ -246,8 +246,8 @@ def folder_of(package: str) -> str:
 
 
 OURS, TORCH, NUMPY, PYTEST = map(folder_of, ("rnn_ref", "torch", "numpy", "_pytest"))
-SUBJECTS = (OURS + "ways.py", OURS + "container.py")
-"""The files of the subjects that this package ships: what they raise is a subject's."""
+SUBJECTS = (OURS + "ways.py", OURS + "container.py", OURS + "frameworks" + os.sep)
+"""The files, and the folder, of the subjects that this package ships: they raise as subjects do."""
 
 PYTHON = (sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), "<")
 """Where Python's own files are; frames without a file begin with `<`."""
@@ -270,7 +270,7 @@ def place(frames: Sequence[tuple[str, int]]) -> str:
 
 def is_ours(file: str) -> bool:
     """Tell whether a file belongs to this package, and is not a subject."""
-    return file.startswith(OURS) and file not in SUBJECTS
+    return file.startswith(OURS) and not file.startswith(SUBJECTS)
 
 
 def is_theirs(file: str) -> bool:

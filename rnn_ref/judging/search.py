@@ -240,8 +240,9 @@ class Judge:
         """Write the command that judges a property on a case again."""
         subject = self.subject
         units = subject.rounding(case.dtype).tanh
-        told = subject.tanh if declared.judges_tanh else units
-        options = [] if told == TANH else ["--tanh", f"{told:g}"]
+        if declared.judges_tanh or case.nonlinearity != "tanh":
+            units = subject.tanh
+        options = [] if units == TANH else ["--tanh", f"{units:g}"]
         words = ["verify", *self.words, *options, "-k", declared.name, "--case", str(case)]
         return command(*words, subject=subject.name, device=subject.device)
 
