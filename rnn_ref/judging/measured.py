@@ -1,7 +1,8 @@
-"""What is measured of a subject before it is judged: how accurate its own tanh is.
+"""What is measured of a subject before it is judged: what its own arithmetic is like.
 
-A tanh that is less accurate than the bounds assume is one fact. It is measured once a run, one
-property judges it, and the bounds of all others take what was measured.
+A tanh that is less accurate than the bounds assume is one fact; so are subnormal numbers that
+are taken for zero, and a relu that loses NaN. Each is measured once a run, one property judges
+it, and all others take it as it is.
 """
 
 from __future__ import annotations
@@ -65,9 +66,19 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class Measured:
-    """What was measured of a subject: its tanh's accuracy, by dtype."""
+    """What was measured of a subject: its tanh's accuracy, by dtype, and what else is not so.
+
+    `flushed` are the dtypes in which subnormal numbers are taken for zero; `loses_nan` says
+    that relu of NaN is a number.
+    """
 
     tanh: Mapping[str, Accuracy] = field(default_factory=dict)
+    flushed: tuple[str, ...] = ()
+    loses_nan: bool = False
+
+    def loses(self, nonlinearity: str) -> bool:
+        """Tell whether NaN gets lost in a nonlinearity: then nothing is said of where it goes."""
+        return self.loses_nan and nonlinearity == "relu"
 
     def as_dict(self) -> dict[str, Any]:
         """Give it as numbers and text, for JSON; an infinite number becomes text."""
@@ -75,7 +86,9 @@ class Measured:
             "tanh": {
                 dtype: {name: v if math.isfinite(v) else str(v) for name, v in asdict(a).items()}
                 for dtype, a in self.tanh.items()
-            }
+            },
+            "flushed": list(self.flushed),
+            "loses_nan": self.loses_nan,
         }
 
     @classmethod
@@ -85,12 +98,14 @@ class Measured:
             dtype: Accuracy(**{name: float(v) for name, v in each.items()})
             for dtype, each in told["tanh"].items()
         }
-        return cls(tanh)
+        return cls(tanh, tuple(told["flushed"]), told["loses_nan"])
 
     def told(self, limit: float | None, *, all: bool = False) -> list[str]:
         """Say how accurate tanh is, where it is less so than the limit, or of all."""
         limit = TANH if limit is None else limit
-        return [
+        found = [f"subnormal numbers in {dtype}: taken for zero" for dtype in self.flushed]
+        found += ["relu of NaN: a number"] if self.loses_nan else []
+        return found + [
             f"tanh in {dtype}: within {accuracy}; the bounds take {taken:g} u"
             for dtype, accuracy in self.tanh.items()
             for taken in [self.tanh_units(dtype, limit)]
@@ -111,14 +126,54 @@ NOTHING = Measured()
 """What is known of a subject before."""
 
 
-def measure(subject: Subject, dtypes: Sequence[str], without: frozenset[str]) -> Measured:
-    """Measure a subject in some dtypes; one in which it raises is left out."""
-    tanh = {}
+def measure(
+    subject: Subject, dtypes: Sequence[str], without: frozenset[str], *, units: bool = True
+) -> Measured:
+    """Measure a subject in some dtypes, one in which it raises left out; `units` are tanh's."""
+    tanh, flushed, loses_nan = {}, [], False
     case = replace(PLAIN, bias="bias" not in without)
-    for dtype in dtypes if "tanh" not in without else ():
+    for dtype in dtypes:
+        case = replace(case, dtype=dtype)
         with suppress(SubjectFault):
-            tanh[dtype] = accuracy_of_tanh(subject, replace(case, dtype=dtype))
-    return Measured(tanh)
+            if units and "tanh" not in without:
+                tanh[dtype] = accuracy_of_tanh(subject, case)
+            if not subject.rounding(dtype).flush and lost_subnormals(
+                subject, of_any(case, without)
+            ):
+                flushed.append(dtype)
+            if "relu" not in without:
+                loses_nan |= not np.isnan(relu_of_nan(subject, replace(case, nonlinearity="relu")))
+    return Measured(tanh, tuple(flushed), loses_nan)
+
+
+def of_any(case: Case, without: frozenset[str]) -> Case:
+    """Give a case a nonlinearity that a subject has."""
+    return replace(case, nonlinearity="relu" if "tanh" in without else "tanh")
+
+
+def of_inputs(problem: Problem, numbers: Sequence[float]) -> Problem:
+    """Make a problem of one step and one unit, whose pre-activations are these numbers."""
+    zero = {name: np.zeros_like(a) for name, a in problem.parameters.items()}
+    parameters = {**zero, "weight_ih_l0": np.ones_like(zero["weight_ih_l0"])}
+    input = np.array(numbers, problem.input.dtype).reshape(1, -1, 1)
+    return replace(
+        problem, parameters=parameters, input=input, h_0=None, grad_output=None, grad_h_n=None
+    )
+
+
+def lost_subnormals(subject: Subject, case: Case) -> list[float]:
+    """List those subnormal numbers that a step with a weight of 1 takes for zero."""
+    problem = subject.problem(case)
+    largest = problem.rounding.smallest_normal / 2
+    numbers = [largest * 2.0**-k for k in range(1, 8) if largest * 2.0**-k > problem.rounding.eta]
+    output = subject.run(of_inputs(problem, numbers)).output.ravel()
+    return [number for number, y in zip(numbers, output, strict=True) if y == 0]
+
+
+def relu_of_nan(subject: Subject, case: Case) -> float:
+    """Compute relu of NaN as a subject does."""
+    (y,) = subject.run(of_inputs(subject.problem(case), [np.nan])).output.ravel()
+    return float(y)
 
 
 def accuracy_of_tanh(subject: Subject, case: Case) -> Accuracy:

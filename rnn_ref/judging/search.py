@@ -240,9 +240,11 @@ class Judge:
         """Write the command that judges a property on a case again."""
         subject = self.subject
         units = subject.rounding(case.dtype).tanh
-        if declared.judges_tanh or case.nonlinearity != "tanh":
+        if declared.judges_measured or case.nonlinearity != "tanh":
             units = subject.tanh
         options = [] if units == TANH else ["--tanh", f"{units:g}"]
+        flushed = case.dtype in subject.measured.flushed and not declared.judges_measured
+        options += ["--subnormals", "flushed"] if flushed else []
         words = ["verify", *self.words, *options, "-k", declared.name, "--case", str(case)]
         return command(*words, subject=subject.name, device=subject.device)
 

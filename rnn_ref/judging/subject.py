@@ -86,7 +86,7 @@ class Subject:
     in the dtypes `flushed`, the processor's own products do.
     `function` is the function of arrays that the modules call, if the subject is one.
     Its tanh may be off by `tanh` units of roundoff; the bounds take what was `measured` if that
-    is more.
+    is more, and what else was measured as it is.
     """
 
     name: str
@@ -126,7 +126,7 @@ class Subject:
 
     def rounding(self, dtype: str) -> Rounding:
         """Return the rounding model that the subject is judged by."""
-        flushes = self.flushes or dtype in self.flushed
+        flushes = self.flushes or dtype in self.flushed or dtype in self.measured.flushed
         rounding = ROUNDING[dtype].flushing if flushes else ROUNDING[dtype]
         units = self.measured.tanh_units(dtype, self.tanh)
         return rounding if units == rounding.tanh else replace(rounding, tanh=units)

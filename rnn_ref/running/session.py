@@ -334,20 +334,19 @@ def ask_for_dtypes(session: Session) -> None:
 
 
 def measure(session: Session) -> None:
-    """Measure the subject's tanh, once for all processes.
+    """Measure what the subject's arithmetic is like, once for all processes.
 
-    A run of one case that is told how many units of roundoff it may be off measures nothing.
+    A run of one case that is told how many units of roundoff tanh may be off takes these.
     """
     import torch
 
-    from rnn_ref.judging.measured import NOTHING, measure
+    from rnn_ref.judging.measured import measure
 
-    judge, found = session.judge, NOTHING
-    if session.case is None or session.options.tanh is None:
-        dtypes = dict.fromkeys((*judge.dtypes, *session.low))
-        with judge.around(), warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
-            warnings.simplefilter("ignore")
-            found = measure(judge.subject, tuple(dtypes), judge.without)
+    judge, units = session.judge, session.case is None or session.options.tanh is None
+    dtypes = tuple(dict.fromkeys((*judge.dtypes, *session.low)))
+    with judge.around(), warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+        warnings.simplefilter("ignore")
+        found = measure(judge.subject, dtypes, judge.without, units=units)
     session.folder.post(MEASURED, json.dumps(found.as_dict()))
 
 

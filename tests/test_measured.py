@@ -1,4 +1,4 @@
-"""A tanh that is less accurate than the bounds assume is one fact, and one failure."""
+"""What a subject's own arithmetic is like is one fact each, and one failure."""
 
 from __future__ import annotations
 
@@ -40,7 +40,10 @@ def off_by(units: float) -> Subject:
     return replace(subject, measured=measure(subject, DTYPES, frozenset()))
 
 
-@pytest.mark.parametrize("name", [n for n, p in PROPERTIES.items() if not p.baseline])
+JUDGED = [n for n, p in PROPERTIES.items() if not p.baseline]
+
+
+@pytest.mark.parametrize("name", JUDGED)
 def test_a_tanh_of_six_u_fails_one_property_and_no_other(name: str) -> None:
     """The bounds of all others take what was measured."""
     failure = failure_of(off_by(4), name, 8, DTYPES)
@@ -138,3 +141,42 @@ def test_what_was_measured_is_told_as_data() -> None:
     ]
     assert off_by(0).measured.told(TANH) == []
     assert len(off_by(0).measured.told(TANH, all=True)) == 2
+
+
+EDITS = {
+    "subnormal_numbers_are_kept": (
+        "h = a.clamp(min=0) if relu",
+        "tiny = a.abs() < torch.finfo(a.dtype).tiny; a = torch.where(tiny, 0 * a, a);"
+        + " h = a.clamp(min=0) if relu",
+    ),
+    "relu_of_nan_is_nan": ("a.clamp(min=0) if relu", "torch.where(a > 0, a, 0) if relu"),
+}
+
+
+@cache
+def with_arithmetic_of(fact: str) -> Subject:
+    """A correct RNN, but for one fact; it is measured."""
+    subject = replace(edited(fact, *EDITS[fact], plain_rnn), packing=plain_packing)
+    return replace(subject, measured=measure(subject, DTYPES, frozenset()))
+
+
+@pytest.mark.parametrize("name", JUDGED)
+@pytest.mark.parametrize("fact", EDITS)
+def test_another_arithmetic_fails_one_property_and_no_other(fact: str, name: str) -> None:
+    """Subnormal numbers that are taken for zero, and a relu that loses NaN."""
+    failure = failure_of(with_arithmetic_of(fact), name, 6, DTYPES)
+    assert (failure is not None) == (name == fact), str(failure)
+
+
+def test_what_is_lost_is_told_and_stands_in_replays() -> None:
+    """At the end of a run, and as the option that accepts it."""
+    flushing, losing = map(with_arithmetic_of, EDITS)
+    assert flushing.measured.flushed == DTYPES
+    assert flushing.rounding("float32").flush > 0
+    assert flushing.measured.told(TANH)[0] == "subnormal numbers in float32: taken for zero"
+    assert losing.measured.told(TANH) == ["relu of NaN: a number"]
+    assert Measured.from_dict(losing.measured.as_dict()) == losing.measured
+    wrong = replace(off_by(200), measured=flushing.measured)
+    failure = failure_of(wrong, "every_step_obeys_the_recurrence", shrinks=False)
+    assert failure is not None
+    assert "--subnormals flushed" in failure.replay
