@@ -29,7 +29,7 @@ FRAMEWORKS = {
     "OpenVINO": Way(
         "rnn_ref.frameworks.openvino:RNN",
         {**FROZEN, **FORWARD},
-        groups=("setup", "bounds", "results", "values", "errors"),
+        groups=("setup", "bounds", "results", "values"),
         because=SLOW,
         dtypes=("float32",),
         requires=("openvino",),

@@ -15,6 +15,7 @@ def network(input: Any, h_0: Any, weights: Any, nonlinearity: str, batch_first: 
     """Run one layer on arrays of MLX's; input without a batch is MLX's own layout too."""
     weight_ih, weight_hh, *biases = weights
     rnn = nn.RNN(*weight_ih.shape[::-1], bias=bool(biases), nonlinearity=getattr(nn, nonlinearity))
+    mx.eval(mx.random.state)  # else the graph of what is drawn grows with each network
     rnn.Wxh, rnn.Whh = weight_ih, weight_hh
     rnn.bias = biases[0] + biases[1] if biases else None
     swapped = input.ndim == 3 and not batch_first
