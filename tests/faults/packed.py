@@ -26,12 +26,13 @@ class LosesAGradientBesideLongerSequences(PlainRNN):
         unequal = len(set(input.batch_sizes.tolist())) > 1
         if h_0 is None or not (unequal and self.bidirectional):
             return super().run_packed(input, h_0)
-        weight = self.weight_hh_l0_reverse
-        self.weight_hh_l0_reverse = nn.Parameter(weight.detach(), requires_grad=False)
+        name = "weight_hh_l0_reverse"
+        weight = self.get_parameter(name)
+        self.register_parameter(name, nn.Parameter(weight.detach(), requires_grad=False))
         try:
             return super().run_packed(input, h_0)
         finally:
-            self.weight_hh_l0_reverse = weight
+            self.register_parameter(name, weight)
 
 
 @fault("packed_sequences_are_each_run_alone", seen="pytorch/pytorch#15225")
