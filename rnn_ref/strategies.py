@@ -26,10 +26,14 @@ EDGES = (6, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65)
 """Around vector widths and tiles: 8, 16, 32, 64 and their neighbours."""
 
 WIDE = (*EDGES * 4, *range(6, 66))
+LONG = (*EDGES[:7] * 9, *EDGES[7:], *range(6, 66, 4))
+"""Many steps: mostly up to 17, as a case costs what its steps cost."""
+
 WIDE_AXES = (
-    *("", "", "", "T", "N", "I", "H", "T", "H", "H", "TH", "NI", "IH", "NH", "TN", "TNIH"),
+    *("", "", "", "", "", "T", "T", "N", "N", "I", "H", "H", "H", "H"),
+    *("TH", "NI", "IH", "IH", "NH", "TNIH"),
 )
-"""Which axes are drawn from WIDE; the others are small, so that most cases are cheap."""
+"""Which axes are drawn from WIDE, or LONG; the others are small, so that most cases are cheap."""
 
 FIELDS_BYTES = 32
 """More bytes than the fields of any case take."""
@@ -52,7 +56,7 @@ GRID = (65535, 65536, 65537)
 """Around the most blocks along the second axis of a GPU's grid."""
 
 SHAPES: dict[str, tuple[dict[str, int], ...]] = {
-    "T": tuple({"T": size} for size in (*STAIRS, *FAR * 19)),
+    "T": tuple({"T": size} for size in (*STAIRS, *FAR * 14, *FAR[8:9] * 60)),
     "N": tuple({"N": size} for size in (*STAIRS, *FAR * 12, *FAR[-1:] * 72)),
     "I": tuple({"I": size} for size in (*STAIRS, *FAR * 12, *FAR[-1:] * 72)),
     "H": tuple({"H": size} for size in (*STAIRS, *FAR[:-3] * 14, *FAR[-4:-3] * 50)),
@@ -63,7 +67,7 @@ SHAPES: dict[str, tuple[dict[str, int], ...]] = {
 """By the axes of FAR_AXES, how far out a case may be along them, from the nearest.
 
 What goes wrong past a size shows in all that are larger, so the largest stands most often;
-but many steps take long, and so do the million weights of W.
+but a thousand steps take long, and so do the million weights of W.
 """
 
 MOST = {"weights": 270_000, "steps": 1_030, "states": 270_000}
@@ -141,7 +145,8 @@ def sized(domain: Domain, layouts: Sequence[str], steps: Sequence[str], drawn: b
     """Make a case with the fields of a domain, a layout, sizes and, of some steps, a history."""
     picker = Picker(drawn[:FIELDS_BYTES])
     wide = picker.pick(WIDE_AXES)
-    fields: dict[str, Any] = {a: picker.pick(WIDE if a in wide else SMALL) for a in "TNIH"}
+    large = {"T": LONG, "N": WIDE, "I": WIDE, "H": WIDE}
+    fields: dict[str, Any] = {a: picker.pick(large[a] if a in wide else SMALL) for a in "TNIH"}
     layout = LAYOUTS[picker.pick(layouts)]
     if layout.unbatched:
         fields["N"] = 1

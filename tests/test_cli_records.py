@@ -17,8 +17,6 @@ from rnn_ref.running.isolated import Isolated
 from tests.support.commands import MISBEHAVING, Here
 from tests.support.recording import InThisProcess
 
-pytestmark = pytest.mark.xdist_group("cli_records")
-
 FEW = ("--without", "h_0", "--without", "relu")
 """Options that leave eight cases of the corpus."""
 

@@ -24,8 +24,6 @@ from rnn_ref.process.guard import Death, Guard, How, RunFolder, death, read_dump
 from rnn_ref.running.workers import PATIENCE, Workers, failure_of
 from tests.support.commands import MISBEHAVING, Done, Here, verify
 
-pytestmark = pytest.mark.xdist_group("guard")
-
 OURS = Path(rnn_ref.__file__).parent / "judging" / "subject.py"
 TORCHS = Path(torch.__file__).parent / "nn" / "modules"
 

@@ -19,6 +19,7 @@ from rnn_ref.judging.failures import Kind, SubjectFault, about_element, named
 from rnn_ref.judging.search import Judge, Outcome
 from rnn_ref.judging.subject import Subject
 from tests.subjects.correct import Float64Inside, Float64Throughout
+from tests.subjects.misbehaving import Halved
 from tests.support.judging import PROPERTIES
 
 ONE = Bounded([1.0, 2.0], np.array([0.1, 0.0]), rounding=ROUNDING["float64"])
@@ -234,3 +235,33 @@ def test_a_check_refuses_other_shapes_and_dtypes() -> None:
     as_complex = {name: array + 0j for name, array in problem.parameters.items()}
     with pytest.raises(TypeError, match="input: expected one of "):
         rnn_ref.check(output, h_n, problem.input + 0j, as_complex)
+
+
+def test_a_fault_of_every_size_is_told_by_a_small_case() -> None:
+    """What fails far out, and near by as well, is shrunk from a small case."""
+    judge = Judge(Subject("tests:subject", Halved), ("float32",), 40)
+    declared = PROPERTIES["no_size_is_too_large_for_a_step"]
+    for structure in declared.domains:
+        outcome = judge.judge(declared, structure)
+        assert outcome.failure is not None
+        case = Case.parse(outcome.failure.case)
+        assert max(case.T, case.N, case.I, case.H) == 1
+
+
+class LongSequencesCut(nn.RNN):
+    """Gives step 512 again for all later ones."""
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        output, h_n = super().forward(input, hx)
+        time = int(self.batch_first and input.ndim == 3)
+        steps = torch.arange(output.shape[time]).clamp(max=511)
+        return output.index_select(time, steps), h_n
+
+
+def test_a_fault_of_a_large_size_alone_is_shrunk_far_out() -> None:
+    """Where no small case fails, the case is the smallest of the large ones that do."""
+    judge = Judge(Subject("tests:subject", LongSequencesCut), ("float32",), 200)
+    outcome = judge.judge(PROPERTIES["no_size_is_too_large_for_a_step"], "T")
+    assert outcome.failure is not None
+    case = Case.parse(outcome.failure.case)
+    assert (case.T, case.N, case.I, case.H) == (513, 1, 1, 1)

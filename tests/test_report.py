@@ -28,8 +28,6 @@ from tests.support.commands import ROOT, Here
 BASELINE = str(ROOT / "tests/baseline/torch-2.13.0-cpu.jsonl")
 CASE = "tanh L1 D1 bias T3 N1 I2 H4 float32 weights=chaotic input=normal seed=7"
 REPLAY = f"rnn-ref verify --subject mylib:RNN -k test_every_step --case '{CASE}'"
-pytestmark = pytest.mark.xdist_group("report")
-
 HOSTILE = "<script>alert('1')</script> & $x_ \ud800 \x1b[0m"
 
 

@@ -28,7 +28,9 @@ def test_a_share_is_twice_what_planted_faults_needed(name: str) -> None:
 def test_properties_that_judge_every_number_get_the_most_examples() -> None:
     """The group `bounds` is not cut short: it finds what no other group does."""
     bounds = [n for n, declared in parity.properties().items() if declared.group == "bounds"]
-    assert {SHARES[name]["examples"] for name in bounds} == {WHOLE / 2, WHOLE}
+    least = 3 * WHOLE / 10
+    assert all(SHARES[name]["examples"] >= least for name in bounds)
+    assert max(SHARES[name]["examples"] for name in bounds) == WHOLE
 
 
 @pytest.mark.parametrize("most", PROFILES.values())

@@ -131,8 +131,13 @@ class Case:
             raise ValueError(f"case: expected {', '.join(missing)} too, got {line!r}")
         return cls(**values)
 
-    def problem(self, rounding: Rounding | None = None) -> Problem:
-        """Make this case's arrays, with a rounding model (default: the dtype's own)."""
+    def problem(
+        self, rounding: Rounding | None = None, parameters: dict[str, Floats] | None = None
+    ) -> Problem:
+        """Make this case's arrays, with a rounding model (default: the dtype's own).
+
+        Parameters that are given take the place of the case's own, which are then not made.
+        """
         rows, output = (self.L * self.D, self.N, self.H), (self.T, self.N, self.D * self.H)
         from_above = "integer" if self.input == "integer" else "normal"
         stream = RandomStream(self.seed, "")
@@ -141,8 +146,11 @@ class Case:
             values = INPUTS[regime](stream.restarted(name), shape, self.dtype)
             return rounded(values, self.dtype)
 
+        if parameters is None:
+            own = names(self.L, self.D, self.bias)
+            parameters = {name: self.parameter(name, stream) for name in own}
         return Problem(
-            parameters={n: self.parameter(n, stream) for n in names(self.L, self.D, self.bias)},
+            parameters=parameters,
             input=array("input", self.input, (self.T, self.N, self.I)),
             h_0=array("h_0", self.input, rows) if self.h_0 else None,
             grad_output=array("output", from_above, output) if self.loss != "h_n" else None,

@@ -10,6 +10,7 @@ range.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -71,6 +72,9 @@ def compare(
     `axes` names the axes, so that an element can be named: "step", "row", "unit".
     """
     value, bound = expected.stored.value, expected.stored.error
+    worst = worst_of_bounded(got, value, bound)
+    if worst <= 1:
+        return Comparison(name, got.size, ratio=worst)
     with np.errstate(all="ignore"):
         error = np.abs(got.astype(np.float64) - value)
         equal = (got == value) | (np.isnan(got) & np.isnan(value))
@@ -106,6 +110,19 @@ def compare(
         absolute=float(error[over].max()),
         relative=float(relative[over].max()),
     )
+
+
+def worst_of_bounded(got: Floats, value: Floats, bound: Floats) -> float:
+    """Return the worst ratio where every bound is below 1, so that nothing is open; else NaN.
+
+    It is NaN too where any number is, and where it must be looked at element by element.
+    """
+    if not np.maximum.reduce(bound, axis=None, initial=0.0) < 1:
+        return math.nan
+    with np.errstate(all="ignore"):
+        error = np.abs(got - value)
+        ratio = np.divide(error, bound, out=np.zeros(error.shape), where=error != 0)
+    return float(np.maximum.reduce(ratio, axis=None, initial=0.0))
 
 
 def same_bits(

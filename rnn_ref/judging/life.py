@@ -32,7 +32,7 @@ from rnn_ref.judging.subject import Subject
 
 Tensors = dict[str, torch.Tensor]
 
-MOST = {"L": 3, "T": 5, "N": 4, "I": 16, "H": 16}
+MOST = {"L": 2, "T": 3, "N": 3, "I": 16, "H": 16}
 """How large the networks of histories are at most: a history has many calls."""
 
 
@@ -161,8 +161,7 @@ class Life:
 
     def drawn_problem(self, **fields: Any) -> Problem:
         """Make a problem with new numbers, for the weights of the moment."""
-        problem = self.subject.problem(self.drawn_case(**fields))
-        return replace(problem, parameters=self.problem.parameters)
+        return self.subject.problem(self.drawn_case(**fields), self.problem.parameters)
 
     def with_weights(self, parameters: dict[str, Floats]) -> None:
         """Go on with other weights."""

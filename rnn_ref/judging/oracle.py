@@ -84,6 +84,15 @@ class Oracle:
         with quietly():
             return forward(self.x, self.h_0, self.network.layers, self.activation, self.masks)
 
+    @cached_property
+    def hidden(self) -> list[Any]:
+        """The states below the last layer's, each (T, N, D*H), end to end."""
+        if "states" in vars(self):
+            return self.states[:-1]
+        below = self.network.layers[:-1]
+        with quietly():
+            return forward(self.x, self.h_0, below, self.activation, self.masks)
+
     @property
     def output(self) -> Any:
         """The last layer's states."""
@@ -162,7 +171,7 @@ class Oracle:
             error = np.where(decided, output.error, last.error)
         whole = output.whole and not error.any()
         last = Bounded(output.value, error, rounding=self.rounding, whole=whole)
-        return [*self.states[:-1], last]
+        return [*self.hidden, last]
 
     def gradients(self, states: Sequence[Any] | None = None) -> dict[str, Any]:
         """Compute gradients by name, through the given states, by default `self.states`."""

@@ -37,6 +37,10 @@ CAST = frozenset({"float32", "float64"})
 """The dtypes between which a history may cast a module."""
 
 
+NEAR_BY = 10
+"""How many small cases are tried where a case far out has failed."""
+
+
 class TimeIsUp(BaseException):
     """Ends a search at the deadline of the run; no Exception, which would be a failing case."""
 
@@ -324,7 +328,8 @@ def draw(
 ) -> None:
     """Let Hypothesis search for a case that fails, and shrink it; raise Violation for it.
 
-    The last examples are far out, each along one axis.
+    The last examples are far out, each along one axis. What fails far out is looked for near by
+    before it is shrunk: a large case takes long, and most faults show in small ones too.
     """
 
     def is_unknown(case: Case) -> bool:
@@ -333,13 +338,22 @@ def draw(
     most = min(examples_of(declared.name, judge.examples), declared.at_most)
     far = far_examples(declared, structure, domain, most, judge.seed)
     near = most - far.total()
+    near_ones = cases(**domain).filter(is_unknown)
     if near:
-        near_ones = cases(**domain).filter(is_unknown)
         climbs = "steps" not in domain
         search_among(near_ones, near, judge, declared, outcome, climbs=climbs)
     for axis, examples in far.items():
         far_out = cases(**domain, far=(axis,)).filter(is_unknown).filter(is_no_point)
-        search_among(far_out, examples, judge, declared, outcome, climbs=False)
+        try:
+            search_among(
+                far_out, examples, replace(judge, shrinks=False), declared, outcome, climbs=False
+            )
+        except Violation:
+            if not (judge.shrinks and declared.shrinks):
+                raise
+            search_among(near_ones, NEAR_BY, judge, declared, outcome, climbs=False)
+            search_among(far_out, examples, judge, declared, outcome, climbs=False)
+            raise
 
 
 def far_examples(

@@ -131,9 +131,9 @@ class Subject:
         units = self.measured.tanh_units(dtype, self.tanh)
         return rounding if units == rounding.tanh else replace(rounding, tanh=units)
 
-    def problem(self, case: Case) -> Problem:
-        """Make the arrays of a case, with the subject's rounding model."""
-        return case.problem(self.rounding(case.dtype))
+    def problem(self, case: Case, parameters: dict[str, Floats] | None = None) -> Problem:
+        """Make the arrays of a case, with the subject's rounding model, and parameters if given."""
+        return case.problem(self.rounding(case.dtype), parameters)
 
     def watched(self) -> AbstractContextManager[None]:
         """Watch several calls as one: a watch takes a thread, and most calls take less time."""

@@ -382,7 +382,7 @@ def test_gradients_of_packed_sequences_have_gradients(
     mismatch = None
     with subject.calling("a second derivative of packed sequences"):
         try:
-            torch.autograd.gradgradcheck(of_data, (data,))
+            torch.autograd.gradgradcheck(of_data, (data,), fast_mode=True)
         except GradcheckError as error:
             mismatch = error
     if mismatch is not None:
@@ -391,4 +391,4 @@ def test_gradients_of_packed_sequences_have_gradients(
             "the differences of first derivatives",
         )
         raise SubjectFault(Fact("second derivatives", got, expected)) from mismatch
-    return [counted("second derivatives", data.numel() ** 2)]
+    return [counted("second derivatives", 3)]

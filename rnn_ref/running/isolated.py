@@ -12,6 +12,7 @@ from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext
 from functools import cache
+from multiprocessing.context import BaseContext
 from pathlib import Path
 from queue import Queue
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -41,6 +42,19 @@ class Here:
     name: str
     device: str
     timeout: float
+
+
+def fresh() -> BaseContext:
+    """Return the way to start processes that share nothing with this one.
+
+    Where there is one, they are forked from a server that has imported torch, and has not
+    called it: a subject that ends many processes need not wait for torch each time.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["rnn_ref.judging.loading", "rnn_ref.recording.measure"])
+    return context
 
 
 def begin(folder: Path, process: str, name: str, device: str, timeout: float) -> None:
@@ -119,9 +133,7 @@ class Isolated:
     def start(self) -> None:
         """Start a process, which has its environment from this one."""
         set_threads()
-        self.pool = ProcessPoolExecutor(
-            1, multiprocessing.get_context("spawn"), begin, self.arguments
-        )
+        self.pool = ProcessPoolExecutor(1, fresh(), begin, self.arguments)
 
     def submit(self, task: Callable[..., Given], *arguments: Any) -> Future[Given]:
         """Let the process do a task, and keep hold of the process, to see how it ends."""

@@ -78,6 +78,11 @@ def sharing_answers() -> Iterator[None]:
     """Compute the reference's answers to a problem once, however many subjects are judged by it."""
     init, differentiate = Oracle.__init__, Oracle.gradients
     known: dict[int, Oracle] = {}
+    make, make_once = Case.problem, cache(Case.problem)
+
+    def problem(case: Case, rounding: Any = None, parameters: Any = None) -> Problem:
+        # Parameters of a moment in a history are no case's own.
+        return make_once(case, rounding) if parameters is None else make(case, rounding, parameters)
 
     def share(self: Oracle, problem: Problem, masks: Sequence[Bounded] = ()) -> None:
         init(self, problem, masks)
@@ -93,7 +98,7 @@ def sharing_answers() -> Iterator[None]:
         return dict(kept["end to end"])
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Case, "problem", cache(Case.problem))
+        patch.setattr(Case, "problem", problem)
         patch.setattr(Oracle, "__init__", share)
         patch.setattr(Oracle, "gradients", gradients)
         yield
