@@ -162,11 +162,17 @@ def of_inputs(problem: Problem, numbers: Sequence[float]) -> Problem:
 
 
 def lost_subnormals(subject: Subject, case: Case) -> list[float]:
-    """List those subnormal numbers that a step with a weight of 1 takes for zero."""
+    """List those subnormal numbers that a step with a weight of 1 takes for zero.
+
+    None, if it takes normal numbers for zero too: that is no flushing.
+    """
     problem = subject.problem(case)
-    largest = problem.rounding.smallest_normal / 2
-    numbers = [largest * 2.0**-k for k in range(1, 8) if largest * 2.0**-k > problem.rounding.eta]
+    r = problem.rounding
+    numbers = [2 * r.smallest_normal, *(r.smallest_normal * 2.0**-k for k in range(2, 9))]
+    numbers = [number for number in numbers if number > r.eta]
     output = subject.run(of_inputs(problem, numbers)).output.ravel()
+    if output[0] == 0:
+        return []
     return [number for number, y in zip(numbers, output, strict=True) if y == 0]
 
 
