@@ -1,4 +1,4 @@
-"""The command line: `rnn-ref verify`, `record`, `compare`, `matrix`, `bench`, `report` and more."""
+"""The command line: `rnn-ref verify`, `record`, `compare`, `matrix`, `vectors` and more."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from rnn_ref.recording.record import (
 )
 from rnn_ref.recording.table import comparison_lines
 from rnn_ref.running.options import OPTIONS, PROFILES
+from rnn_ref.vectors.command import add_judge, add_vectors
 
 
 class Parser(argparse.ArgumentParser):
@@ -47,7 +48,7 @@ def parser() -> Parser:
     )
     top.add_argument("--version", action="version", version=f"rnn_ref {own_version()}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    judging = (add_verify, add_record, add_compare, add_matrix)
+    judging = (add_verify, add_record, add_compare, add_matrix, add_vectors, add_judge)
     for add in (*judging, add_bench, add_report, add_promises):
         add(commands.add_parser)
     return top

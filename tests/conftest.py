@@ -8,11 +8,15 @@ import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from rnn_ref.running import verification
 from tests.support.commands import Here, call_here, run_here
+
+if TYPE_CHECKING:
+    from tests.support.programs import Written
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # the processors are busy already
     os.environ["PYTEST_XDIST_AUTO_NUM_WORKERS"] = "1"
@@ -38,3 +42,11 @@ def here(
 def verify_here(here: Here) -> Here:
     """`rnn-ref verify` in this process, quickly and from a fixed seed unless told otherwise."""
     return partial(here, "verify", "--profile", "quick", "--seed", "1", "-n", "0")
+
+
+@pytest.fixture(scope="session")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
+    """The smallest set of vectors, in all dtypes, and right results."""
+    from tests.support.programs import write_smallest
+
+    return write_smallest(tmp_path_factory.mktemp("vectors"))

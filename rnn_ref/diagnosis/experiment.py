@@ -23,7 +23,7 @@ from rnn_ref.diagnosis.gradient_hypotheses import (
 )
 from rnn_ref.diagnosis.gradient_precision import precise_gradients
 from rnn_ref.diagnosis.hypotheses import local_hypotheses, wide_hypotheses
-from rnn_ref.diagnosis.measured_hypotheses import Seen, measured
+from rnn_ref.diagnosis.measured_hypotheses import Seen, are_there, measured
 from rnn_ref.diagnosis.pairs import Pairs
 from rnn_ref.diagnosis.precision_hypotheses import precision_hypotheses
 from rnn_ref.diagnosis.term_hypotheses import about_terms
@@ -109,55 +109,36 @@ def tiers(of: str, trial: Trial) -> list[Listing]:
     seen = Seen(trial.oracle.problem, trial.got, trial.unchanged, trial.wrong)
     found = [*measured(seen), *about_terms(seen)]
     at = TIERS[of].index(WIDE[of]) + 1
-    return [*TIERS[of][:at], lambda _: found, *TIERS[of][at:]]
+    return [*TIERS[of][:at], lambda p: found if are_there(seen.got, p) else [], *TIERS[of][at:]]
 
 
-@dataclass
-class Search:
-    """The search for what is wrong with the results, or the gradients, of one form of case."""
+class Sifting:
+    """Sifts hypotheses by trials: which one explains all that is wrong in them.
 
-    subject: Subject
-    case: Case
+    `of` is what is wrong, "results" or "gradients". Of `trials` that are given no more can be
+    drawn; `Search` draws its own.
+    """
+
     of: str
     budget: Budget
-    trials: list[Trial] = field(default_factory=list)
-    tried: set[str] = field(default_factory=set)
-    drawn: set[Draw] = field(default_factory=set)
-    plan: Iterator[Draw] = field(init=False)
+    trials: list[Trial]
+    tried: set[str]
 
-    def __post_init__(self) -> None:
-        self.plan = first_cases(self.case)
+    def __init__(self, of: str, budget: Budget, trials: Sequence[Trial]) -> None:
+        self.of, self.budget, self.trials, self.tried = of, budget, list(trials), set()
+
+    def further(self, *, widens: bool) -> Iterator[Draw]:  # noqa: ARG002
+        """Yield what more may be drawn to tell hypotheses apart."""
+        return iter(())
+
+    def attempt(self, draw: Draw) -> Trial | None:  # noqa: ARG002
+        """Make a trial of a draw; None where that can't be."""
+        return None
 
     @property
     def wrong(self) -> list[Trial]:
         """The trials in which something is wrong."""
         return [trial for trial in self.trials if trial.wrong_elements]
-
-    def attempt(self, draw: Draw) -> Trial | None:
-        """Run the subject on a new draw; None if it raises, or if that would take too long."""
-        if draw in self.drawn or not is_quick(draw.case):
-            return None
-        self.drawn.add(draw)
-        problem = self.subject.problem(draw.case)
-        problem = shrunk(problem) if draw.small else problem
-        try:
-            module = self.subject.build(problem)
-            run = self.subject.run(problem, module, gradients=self.of == "gradients")
-            with self.subject.calling("reading the parameters"):
-                kept = parameters_of(module)
-        except SubjectFault:
-            return None
-        trial = Trial(Oracle(problem), run, self.of, kept)
-        self.trials.append(trial)
-        return trial
-
-    def find_wrong(self, share: float = 1.0) -> bool:
-        """Run cases until one is wrong, or a share of the time is used; return whether one is."""
-        for draw in self.plan:
-            if self.wrong or self.budget.used >= share * self.budget.seconds:
-                break
-            self.attempt(draw)
-        return bool(self.wrong)
 
     def diagnosis(self) -> Diagnosis:
         """Try the hypotheses tier by tier, and say which is left."""
@@ -185,14 +166,9 @@ class Search:
             listing,
         )
 
-    def left_of(self, diagnosis: Diagnosis) -> Diagnosis | None:
-        """Say which sentences of another form's diagnosis explain this form too; None if none."""
-        left = self.filtered(diagnosis.listing, self.wrong[0], diagnosis.sentences)
-        return replace(diagnosis, sentences=tuple(left)) if left else None
-
     def is_unloaded(self) -> bool:
         """Tell whether the subject computes with weights of its own, not with those loaded."""
-        for draw in more_cases(self.case, widens=False):
+        for draw in self.further(widens=False):
             if len(self.wrong) >= WRONG_CASES or not all(map(keeps_its_own, self.wrong)):
                 break
             self.attempt(draw)
@@ -219,7 +195,7 @@ class Search:
         widens = tier in WIDENING
         for trial in [trial for trial in self.trials if trial is not self.wrong[0]]:
             survivors = self.filtered(tier, trial, survivors)
-        for draw in more_cases(self.case, widens):
+        for draw in self.further(widens=widens):
             if not survivors or self.is_enough(survivors, widens) or not self.budget.left:
                 break
             if (drawn := self.attempt(draw)) is not None:
@@ -233,3 +209,55 @@ class Search:
         """Tell whether there is nothing more to find out."""
         wrong = len(self.wrong)
         return wrong >= 2 * WRONG_CASES if widens else wrong >= WRONG_CASES and len(survivors) == 1
+
+
+@dataclass
+class Search(Sifting):
+    """The search for what is wrong with the results, or the gradients, of one form of case."""
+
+    subject: Subject
+    case: Case
+    of: str
+    budget: Budget
+    trials: list[Trial] = field(default_factory=list)
+    tried: set[str] = field(default_factory=set)
+    drawn: set[Draw] = field(default_factory=set)
+    plan: Iterator[Draw] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.plan = first_cases(self.case)
+
+    def further(self, *, widens: bool) -> Iterator[Draw]:
+        """Draw further cases of the form."""
+        return more_cases(self.case, widens)
+
+    def attempt(self, draw: Draw) -> Trial | None:
+        """Run the subject on a new draw; None if it raises, or if that would take too long."""
+        if draw in self.drawn or not is_quick(draw.case):
+            return None
+        self.drawn.add(draw)
+        problem = self.subject.problem(draw.case)
+        problem = shrunk(problem) if draw.small else problem
+        try:
+            module = self.subject.build(problem)
+            run = self.subject.run(problem, module, gradients=self.of == "gradients")
+            with self.subject.calling("reading the parameters"):
+                kept = parameters_of(module)
+        except SubjectFault:
+            return None
+        trial = Trial(Oracle(problem), run, self.of, kept)
+        self.trials.append(trial)
+        return trial
+
+    def find_wrong(self, share: float = 1.0) -> bool:
+        """Run cases until one is wrong, or a share of the time is used; return whether one is."""
+        for draw in self.plan:
+            if self.wrong or self.budget.used >= share * self.budget.seconds:
+                break
+            self.attempt(draw)
+        return bool(self.wrong)
+
+    def left_of(self, diagnosis: Diagnosis) -> Diagnosis | None:
+        """Say which sentences of another form's diagnosis explain this form too; None if none."""
+        left = self.filtered(diagnosis.listing, self.wrong[0], diagnosis.sentences)
+        return replace(diagnosis, sentences=tuple(left)) if left else None

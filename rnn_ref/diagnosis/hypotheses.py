@@ -92,6 +92,7 @@ def about_weights(p: Problem, where: Where) -> Iterator[tuple[str, Callable[[Wei
         yield "{bias_hh} is added twice, {bias_ih} never", lambda w: w._replace(b_ih=w.b_hh)
         yield "{bias_ih} is added twice", partial(weighed, b_ih=2)
         yield "{bias_hh} is added twice", partial(weighed, b_hh=2)
+        yield "both biases are added twice", partial(weighed, b_ih=2, b_hh=2)
     for k in (4, 8, 16, 32, 64):
         if k < I and not above:
             yield (

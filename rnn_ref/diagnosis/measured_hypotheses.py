@@ -6,7 +6,7 @@ which must then fit in further cases, of other sizes and seeds, like any other.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -51,6 +51,11 @@ class Seen(NamedTuple):
     def regions(self, name: str) -> list[Region]:
         """List the regions that may be wrong of an array."""
         return regions(name, self.wrong[name].reshape(shape_of(name, self.problem)))
+
+
+def are_there(names: Iterable[str], p: Problem) -> bool:
+    """Tell whether a problem has all results, or gradients, that a wrong case has."""
+    return {"output", "h_n", *p.arguments, *p.parameters}.issuperset(names)
 
 
 def measured(seen: Seen) -> list[Hypothesis]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from rnn_ref.cases.problem import Problem
 from rnn_ref.diagnosis.changes import Expected, Hypothesis
-from rnn_ref.diagnosis.measured_hypotheses import Seen, measured
+from rnn_ref.diagnosis.measured_hypotheses import Seen, are_there, measured
 from rnn_ref.diagnosis.trial import Trial, over
 from rnn_ref.judging.oracle import Oracle
 
@@ -51,20 +51,24 @@ class Pairs:
     """The pairs that may explain a trial; called with a problem, it lists them for that.
 
     `listing` has the single hypotheses, of which the pairs are made; `measured` those whose
-    constants are the trial's, which are the same for all problems.
+    constants are the trial's, which are the same for all problems that have its arrays.
     """
 
     listing: Callable[[Problem], Sequence[Hypothesis]]
     found: list[tuple[str, str]] = field(default_factory=list)
     measured: dict[str, Hypothesis] = field(default_factory=dict)
+    names: frozenset[str] = frozenset()
 
     def __call__(self, p: Problem) -> list[Hypothesis]:
         """List the pairs for a problem."""
+        if not are_there(self.names, p):
+            return []
         known = self.measured | {h.sentence: h for h in self.listing(p)}
         return [both(known[a], known[b]) for a, b in self.found if {a, b} <= known.keys()]
 
     def search(self, trial: Trial, in_time: Callable[[], bool]) -> None:
         """Find the pairs of which the first part explains what it has to, while there is time."""
+        self.names = frozenset(trial.got)
         listed = self.listing(trial.oracle.problem)
         finished = [h for h in listed if h.arrays]
         wrong = frozenset(name for name, mask in trial.wrong.items() if mask.any())

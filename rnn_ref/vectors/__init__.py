@@ -1,0 +1,1 @@
+"""Cases with expected values and bounds as files, for programs in any language."""
