@@ -83,7 +83,8 @@ def test_the_verdict_on_a_framework_has_its_causes_and_the_time() -> None:
     ]
 
 
-def test_a_framework_is_judged_with_options_of_its_own() -> None:
-    """As one that takes subnormal numbers for zero."""
-    command = verify_command(FRAMEWORKS["Flax"], "smoke")
-    assert command[command.index("--subnormals") + 1] == "flushed"
+def test_a_slow_framework_gets_few_forms_of_cases() -> None:
+    """Its own profile comes after that of the command, and counts."""
+    command = verify_command(FRAMEWORKS["Flax"], "quick")
+    profiles = [command[i + 1] for i, word in enumerate(command) if word == "--profile"]
+    assert profiles == ["quick", "smoke"]
