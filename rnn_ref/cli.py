@@ -128,6 +128,10 @@ def add_matrix(add_parser: AddParser) -> None:
     matrix.add_argument(
         "--way", action="append", metavar="NAME", help="this way; may be given more than once"
     )
+    matrix.add_argument(
+        "--frameworks", action="store_true", help="judge the RNNs of other frameworks instead"
+    )
+    matrix.add_argument("--limit", **OPTIONS["limit"])
     matrix.add_argument("--list", action="store_true", help="list the ways, and judge none")
     matrix.add_argument("--profile", **{**OPTIONS["profile"], "default": "smoke"})
     matrix.add_argument("--json", metavar="FILE", help="write the results to FILE")
@@ -287,20 +291,25 @@ def compare_files(options: argparse.Namespace) -> int:
 
 def judge_matrix(options: argparse.Namespace) -> int:
     """Judge the ways, and show each as it is done."""
-    from rnn_ref.running.matrix import Judged, judge_ways, lines, listed
+    from rnn_ref.frameworks import FRAMEWORKS
+    from rnn_ref.running.matrix import Judged, judge_ways, lines, listed, verdicts
     from rnn_ref.ways import WAYS
 
-    names = options.way or list(WAYS)
-    if unknown := [name for name in names if name not in WAYS]:
-        raise UnusableFile(f"way: expected one of {'; '.join(WAYS)}, got {unknown[0]!r}")
+    known = FRAMEWORKS if options.frameworks else WAYS
+    names = options.way or list(known)
+    if unknown := [name for name in names if name not in known]:
+        raise UnusableFile(f"way: expected one of {'; '.join(known)}, got {unknown[0]!r}")
+    ways = {name: known[name] for name in names}
     if options.list:
-        show(line + "\n" for line in listed(names))
+        show(line + "\n" for line in listed(ways))
         return 0
     judged: list[Judged] = []
-    for each in judge_ways(names, options.profile):
+    for each in judge_ways(ways, options.profile, options.limit):
         judged.append(each)
         print(f"{len(judged)} of {len(names)}: {each.name}", file=sys.stderr)
     show(line + "\n" for line in lines(judged))
+    if options.frameworks:
+        show(["\n", *(line + "\n" for line in verdicts(judged))])
     if options.json is not None:
         write_json(options.json, {each.name: each.result for each in judged})
     installed = [each for each in judged if not each.way.missing]

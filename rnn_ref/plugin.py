@@ -29,6 +29,7 @@ from rnn_ref.running.session import (
     STOP,
     Session,
     ask_for_dtypes,
+    measure,
     prepare,
     probe,
     property_of,
@@ -172,6 +173,9 @@ def end(
         elif entry["setup"] and outcome.examples and not outcome.failure:
             probe(session)
             ask_for_dtypes(session)
+            if session.guard is not None:
+                session.guard.note({"probe": "tanh"})
+            measure(session)
     if outcome.cut:
         outcome.not_judged = f"--limit {session.options.limit:g}: {outcome.not_judged}"
     entry.update(outcome.as_dict())

@@ -196,47 +196,11 @@ def onnx_exported(rnn: nn.RNN, arguments: Arguments) -> Forward:
     return lambda *arguments: tuple(session(*arguments))
 
 
-def onnx_layer(rnn: nn.RNN, l: int, x: Tensor, h_0: Tensor) -> list[Tensor]:
-    """One layer as the ONNX operator RNN has it: its states (T, D, N, H), and the last ones."""
-    onnx: Any = importlib.import_module("onnx")
-    ends = [f"_l{l}", f"_l{l}_reverse"][: 1 + rnn.bidirectional]
-
-    def stacked(kind: str) -> Tensor:
-        return torch.stack([getattr(rnn, kind + end) for end in ends])
-
-    arguments = {"X": x, "W": stacked("weight_ih"), "R": stacked("weight_hh"), "H": h_0}
-    names = ["X", "W", "R", "", "", "H"]
-    if rnn.bias:
-        arguments["B"] = torch.cat([stacked("bias_ih"), stacked("bias_hh")], dim=1)
-        names[3] = "B"
-    node = onnx.helper.make_node(
-        "RNN", names, ["Y", "Y_h"],
-        hidden_size=rnn.hidden_size,
-        direction="bidirectional" if rnn.bidirectional else "forward",
-        activations=[rnn.nonlinearity.capitalize()] * len(ends),
-    )  # fmt: skip
-    float32 = onnx.TensorProto.FLOAT
-    inputs = [onnx.helper.make_tensor_value_info(n, float32, a.shape) for n, a in arguments.items()]
-    outputs = [onnx.helper.make_tensor_value_info(n, float32, None) for n in ("Y", "Y_h")]
-    graph = onnx.helper.make_graph([node], "rnn", inputs, outputs)
-    opset = [onnx.helper.make_opsetid("", 22)]
-    model = onnx.helper.make_model(graph, opset_imports=opset, ir_version=10)
-    return onnx_session(model.SerializeToString())(*arguments.values())
-
-
 class Bare(nn.RNNCell):
     """An nn.RNNCell that is called with other weights than its own, and draws none."""
 
     def reset_parameters(self) -> None:
         """Leave them."""
-
-
-class OnnxOperator(LayerByLayer):
-    """The ONNX operator RNN, given the weights, run by ONNX Runtime."""
-
-    def layer(self, l: int, x: Tensor, h_0: Tensor) -> tuple[Tensor, Tensor]:
-        y, last = onnx_layer(self, l, x, h_0)
-        return y.transpose(1, 2).flatten(2), last
 
 
 class Cells(LayerByLayer):
@@ -267,7 +231,7 @@ class Way:
     `without` has capabilities, `omitted` whole names of properties, each with the reason;
     `groups` are the groups of properties that are judged where others can't be, or take too
     long, `because` of something; `dtypes` those that it has, if not all; `requires` modules
-    or programs without which it can't be run.
+    or programs without which it can't be run; `options` further ones of `rnn-ref verify`.
     """
 
     subject: str
@@ -277,6 +241,7 @@ class Way:
     because: str = "each form is compiled"
     dtypes: tuple[str, ...] = ()
     requires: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
 
     @property
     def missing(self) -> list[str]:
@@ -371,14 +336,6 @@ WAYS = {
         },
         groups=("setup", "bounds"),
         requires=("onnx", "onnxruntime", "onnxscript"),
-    ),
-    "ONNX operator": Way(
-        "rnn_ref.ways:OnnxOperator",
-        FORWARD,
-        groups=("setup", "bounds", "results"),
-        because="it is a program of its own, fed by hand",
-        dtypes=("float32",),
-        requires=("onnx", "onnxruntime"),
     ),
 }
 """The ways that `rnn-ref matrix` shows."""

@@ -139,12 +139,11 @@ def test_subnormals_are_kept_or_flushed_as_declared(
     verify_here: Here, mode: str, status: int
 ) -> None:
     """A module that takes them for zero conforms if that is declared, and not if it is not."""
-    line = "relu L2 D2 T3 N2 I3 H4 float32 weights=torch input=subnormal seed=1"
-    options = ["--subject", f"{MISBEHAVING}:Flushes", "--case", line, "--subnormals", mode]
-    options += ["-k", "recurrence and not packed or gradients_are_within or no_h_0"]
+    options = ["--subject", f"{MISBEHAVING}:Flushes", "--profile", "smoke", "--subnormals", mode]
+    options += ["-k", "recurrence and single and not packed or subnormal_numbers"]
     done = verify_here(*options)
     assert done.returncode == status, done.stdout
-    assert ("--subnormals flushed" in done.stdout) == (mode == "flushed")
+    assert ("profile; --subnormals flushed" in done.stdout) == (mode == "flushed")
 
 
 def test_a_right_subject_ends_in_status_0_and_a_table(tmp_path: Path) -> None:

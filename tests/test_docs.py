@@ -36,7 +36,10 @@ PINNED = re.findall(r"torch==([\d.]+)", (ROOT / "pyproject.toml").read_text(enco
 ENDING = {"crashing:RNN"}
 """Subjects of the pages that end the process they are judged in."""
 
-NEEDED = {"findings.md": ("onnx", "onnxruntime"), "subjects.md": ("jax",)}
+NEEDED = {
+    "findings.md": ("brevitas", "keras", "mlx", "onnx", "onnxruntime", "paddle"),
+    "subjects.md": ("jax",),
+}
 """Modules beyond the pinned ones, without which a page's fence that imports one is not run."""
 
 

@@ -76,7 +76,8 @@ class Failure:
 
     `case` is a line, or empty if there is none. `variant` is the variant of the property
     that was judged. `repeatable` is False if the same case gave other results before.
-    `how` says in words how a process ended, or what else is wrong.
+    `how` says in words how a process ended, or what else is wrong. `tanh` is how many units of
+    roundoff the bounds take for the subject's tanh, if there is one.
     """
 
     kind: Kind
@@ -90,9 +91,11 @@ class Failure:
     how: str = ""
     place: str = ""
     repeatable: bool = True
+    tanh: float = 0.0
 
     def __str__(self) -> str:
         lines = [what_is_wrong(self)]
+        lines += assumed(self)
         lines += [f"variant: {self.variant}"] if self.variant else []
         lines += [] if self.repeatable else ["not repeatable: identical runs give other results"]
         lines += [f"case: {self.case}"] if self.case else []
@@ -143,6 +146,18 @@ def what_is_wrong(failure: Failure) -> str:
         where = f" ({failure.place})" if failure.place else ""
         return f"the subject {said}{where}"
     return said
+
+
+NEAR = 2.0
+"""The ratio up to which a failure may be one of what the bounds assume."""
+
+
+def assumed(failure: Failure) -> list[str]:
+    """Say what the bounds assume of tanh, where a failure is within twice its bound."""
+    worst = max((comparison.ratio for comparison in failure.comparisons), default=math.inf)
+    if not failure.tanh or worst > NEAR:
+        return []
+    return [f"within twice its bound, which assumes a tanh within {failure.tanh:g} u (see --tanh)"]
 
 
 def sentence(cause: Fact | Raised) -> str:
@@ -231,8 +246,8 @@ def folder_of(package: str) -> str:
 
 
 OURS, TORCH, NUMPY, PYTEST = map(folder_of, ("rnn_ref", "torch", "numpy", "_pytest"))
-SUBJECTS = (OURS + "ways.py", OURS + "container.py")
-"""The files of the subjects that this package ships: what they raise is a subject's."""
+SUBJECTS = (OURS + "ways.py", OURS + "container.py", OURS + "frameworks" + os.sep)
+"""The files, and the folder, of the subjects that this package ships: they raise as subjects do."""
 
 PYTHON = (sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), "<")
 """Where Python's own files are; frames without a file begin with `<`."""
@@ -255,7 +270,7 @@ def place(frames: Sequence[tuple[str, int]]) -> str:
 
 def is_ours(file: str) -> bool:
     """Tell whether a file belongs to this package, and is not a subject."""
-    return file.startswith(OURS) and file not in SUBJECTS
+    return file.startswith(OURS) and not file.startswith(SUBJECTS)
 
 
 def is_theirs(file: str) -> bool:

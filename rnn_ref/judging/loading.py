@@ -14,6 +14,7 @@ from rnn_ref.arithmetic.dtypes import LOW, ROUNDING
 from rnn_ref.bridge import TORCH_DTYPES
 from rnn_ref.container import container
 from rnn_ref.judging.failures import CannotLoad, in_one_line, place_in_subject
+from rnn_ref.judging.measured import TANH
 from rnn_ref.judging.replay import DEFAULT_CELL, DEFAULT_SUBJECT
 from rnn_ref.judging.subject import Subject, Watch, described
 from rnn_ref.marking import Function
@@ -25,6 +26,7 @@ def load(
     cell: str | None = None,
     *,
     flushes: bool = False,
+    tanh: float | None = None,
     watch: Watch | None = None,
 ) -> Subject:
     """Load MODULE:CALLABLE, and its cell, from the path or the working directory.
@@ -50,7 +52,7 @@ def load(
         name, container(function) if function else factory, device, cell or "", cell_factory,
         packing,
         flushes=flushes, flushed=flushed(device), watch=watch,
-        function=function,
+        function=function, tanh=TANH if tanh is None else tanh,
     )  # fmt: skip
 
 

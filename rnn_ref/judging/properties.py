@@ -40,7 +40,8 @@ class Property:
     `far` (see `strategies.cases`); with `only_far` all are, along the axis that is the structure.
     Without `shrinks`, a case that fails, which may take long, is not made simpler.
     If the `setup` property fails, no other is judged. The `baseline` property compares with a
-    record. Raises ValueError for a domain without cases, or an unknown capability.
+    record. What `judges_measured` is not judged by what was measured.
+    Raises ValueError for a domain without cases, or an unknown capability.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Property:
     far: Sequence[str] = FAR_AXES
     only_far: bool = False
     shrinks: bool = True
+    judges_measured: bool = False
 
     def __post_init__(self) -> None:
         for domain in self.domains.values():
@@ -86,6 +88,7 @@ def holds_for(
     far: Sequence[str] = FAR_AXES,
     only_far: bool = False,
     shrinks: bool = True,
+    judges_measured: bool = False,
     **domain: Sequence[Any],
 ) -> Callable[[Claim], Test]:
     """Turn a claim about a case and a subject into a test over many drawn cases.
@@ -105,6 +108,7 @@ def holds_for(
         declared = Property(
             claim.__name__, claim, group, promises, needs, needs_dtypes, domains, variants,
             at_most, setup, far=far, only_far=only_far, shrinks=shrinks,
+            judges_measured=judges_measured,
         )  # fmt: skip
 
         def by_structure(rnn_judge: Any, structure: str) -> None:

@@ -26,6 +26,7 @@ from rnn_ref.judging.failures import (
     is_subjects,
     raised,
 )
+from rnn_ref.judging.measured import TANH
 from rnn_ref.judging.properties import Property
 from rnn_ref.judging.replay import DEFAULT_CELL, DEFAULT_SUBJECT, command
 from rnn_ref.judging.shares import examples_of, far_of
@@ -217,8 +218,9 @@ class Judge:
         if self.deadline is not None and time.time() >= self.deadline:
             raise TimeIsUp
         failure = Failure(
-            Kind.NUMBERS, declared.name, str(case), self.replay(declared, case), case.variant
-        )
+            Kind.NUMBERS, declared.name, str(case), self.replay(declared, case), case.variant,
+            tanh=self.subject.rounding(case.dtype).tanh if case.nonlinearity == "tanh" else 0.0,
+        )  # fmt: skip
         watch = self.subject.watch
         if watch is not None:
             names = ("property", "case", "replay", "variant")
@@ -241,7 +243,13 @@ class Judge:
     def replay(self, declared: Property, case: Case) -> str:
         """Write the command that judges a property on a case again."""
         subject = self.subject
-        words = ["verify", *self.words, "-k", declared.name, "--case", str(case)]
+        units = subject.rounding(case.dtype).tanh
+        if declared.judges_measured or case.nonlinearity != "tanh":
+            units = subject.tanh
+        options = [] if units == TANH else ["--tanh", f"{units:g}"]
+        flushed = case.dtype in subject.measured.flushed and not declared.judges_measured
+        options += ["--subnormals", "flushed"] if flushed else []
+        words = ["verify", *self.words, *options, "-k", declared.name, "--case", str(case)]
         return command(*words, subject=subject.name, device=subject.device)
 
     @property

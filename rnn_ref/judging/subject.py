@@ -6,7 +6,7 @@ import inspect
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn, Protocol
 
 import numpy as np
@@ -17,6 +17,7 @@ from rnn_ref.bridge import TORCH_DTYPES, set_parameters, to_array, to_tensor
 from rnn_ref.cases.case import Case
 from rnn_ref.cases.problem import Problem
 from rnn_ref.judging.failures import Fact, SubjectFault, Wiring, raised, require
+from rnn_ref.judging.measured import NOTHING, TANH, Measured
 from rnn_ref.judging.replay import DEFAULT_SUBJECT
 from rnn_ref.marking import Function
 
@@ -84,6 +85,8 @@ class Subject:
     name; None if the subject has none. With `flushes`, it may take subnormal numbers for zero;
     in the dtypes `flushed`, the processor's own products do.
     `function` is the function of arrays that the modules call, if the subject is one.
+    Its tanh may be off by `tanh` units of roundoff; the bounds take what was `measured` if that
+    is more, and what else was measured as it is.
     """
 
     name: str
@@ -96,6 +99,8 @@ class Subject:
     flushed: frozenset[str] = frozenset()
     watch: Watch | None = None
     function: Function | None = None
+    tanh: float = TANH
+    measured: Measured = NOTHING
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -121,8 +126,10 @@ class Subject:
 
     def rounding(self, dtype: str) -> Rounding:
         """Return the rounding model that the subject is judged by."""
-        flushes = self.flushes or dtype in self.flushed
-        return ROUNDING[dtype].flushing if flushes else ROUNDING[dtype]
+        flushes = self.flushes or dtype in self.flushed or dtype in self.measured.flushed
+        rounding = ROUNDING[dtype].flushing if flushes else ROUNDING[dtype]
+        units = self.measured.tanh_units(dtype, self.tanh)
+        return rounding if units == rounding.tanh else replace(rounding, tanh=units)
 
     def problem(self, case: Case, parameters: dict[str, Floats] | None = None) -> Problem:
         """Make the arrays of a case, with the subject's rounding model, and parameters if given."""

@@ -89,7 +89,7 @@ def test_special_values_go_where_the_equations_send_them(
     plain = subject.problem(case)
     problem, words, _ = spoilt(plain, case.seed, list(all_arrays(plain)))
     results = subject.run(problem).results
-    if may_overflow(plain):
+    if may_overflow(plain) or subject.measured.loses(problem.nonlinearity):
         return [left_open("output and h_n", sum(array.size for array in results))]
     expected = map(special_alike, results, by_the_equations(problem))
     output, h_n = map(partial(open_where, problem), expected, hidden(problem))

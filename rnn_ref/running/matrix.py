@@ -1,4 +1,7 @@
-"""Judge nn.RNN in each way of running it, by group of properties: `rnn-ref matrix`."""
+"""Judge nn.RNN in each way of running it, or other frameworks, by group of properties.
+
+This is `rnn-ref matrix`.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,13 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from rnn_ref.running.rows import ratio
-from rnn_ref.ways import WAYS, Way
+from rnn_ref.ways import Way
 
 GROUPS = (
     "setup", "bounds", "sizes", "halves", "results", "laws", "gradients", "packed", "packing",
@@ -33,16 +37,18 @@ class Judged(NamedTuple):
         return self.result["properties"] if self.result else []
 
 
-def judge_ways(names: Sequence[str], profile: str) -> Iterator[Judged]:
-    """Judge the properties in each way, one after another."""
-    for name in names:
-        way = WAYS[name]
+def judge_ways(
+    ways: Mapping[str, Way], profile: str, limit: float | None = None
+) -> Iterator[Judged]:
+    """Judge the properties in each way, one after another, each in so many seconds."""
+    for name, way in ways.items():
         if way.missing:
             yield Judged(name, way, None)
             continue
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "result.json"
             command = [*verify_command(way, profile), "--json", str(file)]
+            command += [] if limit is None else ["--limit", f"{limit:g}"]
             subprocess.run(command, capture_output=True, check=False)
             result = json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
         yield Judged(name, way, result)
@@ -52,7 +58,7 @@ def verify_command(way: Way, profile: str) -> list[str]:
     """Write the command that judges one way."""
     command = [sys.executable, "-W", "ignore", "-m", "rnn_ref", "verify"]
     command += ["--profile", profile, "--subject", way.subject]
-    command += ["--timeout", "200"]  # some ways compile on the first call
+    command += ["--timeout", "200", *way.options]  # some ways compile on the first call
     options = {
         "--without": way.without,
         "--dtype": way.dtypes,
@@ -108,8 +114,41 @@ def reasons(way: Way) -> Iterator[str]:
         yield f"not judged: {', '.join(names)}: {reason}"
 
 
-def listed(names: Sequence[str]) -> Iterator[str]:
+def listed(ways: Mapping[str, Way]) -> Iterator[str]:
     """Write the ways, the subject of each, and what is not judged of it."""
-    for name in names:
-        yield f"{name} ({WAYS[name].subject})"
-        yield from (f"  {reason}" for reason in reasons(WAYS[name]))
+    for name, way in ways.items():
+        yield f"{name} ({way.subject})"
+        yield from (f"  {reason}" for reason in reasons(way))
+
+
+def verdicts(judged: Sequence[Judged]) -> Iterator[str]:
+    """Write a table in Markdown: the verdict on each framework, the time, and the causes."""
+    yield "| framework | verdict | time | causes |"
+    yield "|---|---|---|---|"
+    for each in judged:
+        if each.way.missing:
+            told = f"not installed: {', '.join(each.way.missing)}", "-", "-"
+        elif each.result is None:
+            told = "crash", "-", "-"
+        else:
+            sentences = [cause["sentence"] for cause in each.result["causes"]]
+            causes = "<br>".join(f"{i}. {text}" for i, text in enumerate(sentences, 1))
+            told = verdict(each.result), f"{each.result['seconds']:.0f} s", causes or "none"
+        yield f"| {' | '.join([versioned(each), *told])} |"
+
+
+def verdict(result: Mapping[str, Any]) -> str:
+    """Say in a few words how a run ended."""
+    if result["conforms"]:
+        return "conforms"
+    if result["causes"]:
+        return f"does not conform: {len(result['causes'])}"
+    return "not finished, nothing failed"
+
+
+def versioned(judged: Judged) -> str:
+    """Name a framework with the version that is installed."""
+    if judged.way.missing or not judged.way.requires:
+        return judged.name
+    (package, *_) = packages_distributions().get(judged.way.requires[0], [""])
+    return f"{judged.name} ({package} {version(package)})" if package else judged.name

@@ -80,6 +80,11 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "default": "kept",
         "help": "flushed: accept subnormal numbers that are taken for zero (default: kept)",
     },
+    "tanh": {
+        "type": float,
+        "metavar": "UNITS",
+        "help": "accept a tanh that is off by UNITS units of roundoff (default: 4)",
+    },
     "timeout": {
         "type": float,
         "default": 20.0,
@@ -123,6 +128,7 @@ class RunOptions:
     function: bool = False
     cell: str | None = None
     limit: float | None = None
+    tanh: float | None = None
 
     @property
     def declared(self) -> list[str]:
@@ -135,6 +141,7 @@ class RunOptions:
         """All words that the first and the last line repeat, beside the dtypes."""
         words = [] if self.cell is None else ["--cell", self.cell]
         words += [] if self.subnormals == "kept" else ["--subnormals", self.subnormals]
+        words += [] if self.tanh is None else ["--tanh", f"{self.tanh:g}"]
         return words + self.declared
 
     @property

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rnn_ref.arithmetic.dtypes import ROUNDING
 from rnn_ref.cases.case import Case
 from rnn_ref.diagnosis.causes import Cause
 from rnn_ref.diagnosis.reproducer import file_name, reproducer
+from rnn_ref.judging.measured import TANH, Measured
 from rnn_ref.running.options import RunOptions
 
 
-def write_programs(folder: Path, run: RunOptions, found: Sequence[Cause]) -> int:
+def write_programs(
+    folder: Path, run: RunOptions, found: Sequence[Cause], measured: Measured
+) -> int:
     """Write a program for each cause that a plain call shows; return how many were written."""
     folder.mkdir(parents=True, exist_ok=True)
     written = 0
@@ -20,7 +24,8 @@ def write_programs(folder: Path, run: RunOptions, found: Sequence[Cause]) -> int
         if cause.gradients is None or not cause.case:
             continue
         case = Case.parse(cause.case)
-        rounding = ROUNDING[case.dtype]
+        units = measured.tanh_units(case.dtype, TANH if run.tanh is None else run.tanh)
+        rounding = replace(ROUNDING[case.dtype], tanh=units)
         program = reproducer(
             run.subject,
             case,

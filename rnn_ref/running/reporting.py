@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -26,6 +27,7 @@ from rnn_ref.running.session import (
     ENVIRONMENT,
     FINISHED,
     JUDGING,
+    MEASURED,
     PLANNED,
     REPORTED,
     SETUP_FAILS,
@@ -34,6 +36,9 @@ from rnn_ref.running.session import (
     lacking,
 )
 from rnn_ref.running.summary import cause_lines, group_lines, reason_lines
+
+if TYPE_CHECKING:
+    from rnn_ref.judging.measured import Measured
 
 VERBOSITY = 2
 """How many -q `rnn-ref verify` gives pytest: its run prints no more than what is printed here."""
@@ -164,12 +169,21 @@ class Reporting:
         if folder := self.session.option("reproducer"):
             from rnn_ref.running.programs import write_programs
 
-            written = write_programs(Path(folder), options, found)
+            written = write_programs(Path(folder), options, found, self.measured)
             terminalreporter.write_line(f"{folder}: {plural(written, 'program', 'programs')}")
         if file := self.session.option("json"):
             told = as_json(options, rows, found, line, seconds, environment)
+            told["measured"] = self.measured.as_dict()
             text = json.dumps(told, indent=1, allow_nan=False)
             Path(file).write_text(text + "\n", encoding="utf-8")
+
+    @property
+    def measured(self) -> Measured:
+        """What was measured of the subject; nothing if the run did not come to it."""
+        from rnn_ref.judging.measured import NOTHING, Measured
+
+        told = self.session.folder.read_post(MEASURED)
+        return Measured.from_dict(json.loads(told)) if told else NOTHING
 
     def why_cut(self) -> str:
         """Say why the run did not come to all that was planned."""
@@ -197,6 +211,8 @@ class Reporting:
         terminalreporter.write_line("")
         for each in table(rows, width) if verbose else group_lines(rows):
             terminalreporter.write_line(each, red="FAIL" in each)
+        for each in self.measured.told(self.session.options.tanh, all=verbose):
+            terminalreporter.write_line(each)
         # No option has said what is not asked of a function.
         reasons = reason_lines(rows) if self.session.told_options.function else []
         for each in ("", *reasons) if reasons else ():

@@ -6,6 +6,7 @@ import json
 import shutil
 import tempfile
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
@@ -29,6 +30,7 @@ from rnn_ref.running.options import DTYPES, PROFILES, RunOptions
 if TYPE_CHECKING:
     from rnn_ref.diagnosis.findings import Explainer
     from rnn_ref.judging.deviations import Deviation
+    from rnn_ref.judging.measured import Measured
     from rnn_ref.judging.properties import Property
     from rnn_ref.judging.search import Judge, Outcome
     from rnn_ref.judging.subject import Subject
@@ -50,6 +52,9 @@ LACKING = "lacking."
 
 COMPUTES = "computes"
 """The name under which the 16-bit dtypes are left in which the subject computes."""
+
+MEASURED = "measured"
+"""The name under which what was measured of the subject is left."""
 
 EXPLAINING = 20.0
 """How many seconds a process may take, in all, to explain failures."""
@@ -157,6 +162,7 @@ class Session:
             omitted=sorted(set(self.option("omit"))),
             cell=self.option("cell"),
             limit=self.option("limit"),
+            tanh=self.option("tanh"),
         )
 
     @cached_property
@@ -174,7 +180,8 @@ class Session:
             with self.inside(LOADING, {}):
                 subject = load(
                     options.subject, options.device, self.option("cell"),
-                    flushes=options.subnormals == "flushed", watch=self.guard,
+                    flushes=options.subnormals == "flushed", tanh=options.tanh,
+                    watch=self.guard,
                 )  # fmt: skip
         except CannotLoad as error:
             raise pytest.UsageError(str(error)) from error
@@ -229,7 +236,18 @@ class Session:
         return replace(
             self.judge, without=self.judge.without | names, lacking=names,
             dtypes=with_low(dtypes, self.low),
+            subject=replace(self.judge.subject, measured=self.measured),
         )  # fmt: skip
+
+    @property
+    def measured(self) -> Measured:
+        """What was measured of the subject; it is measured now, if it was not yet."""
+        from rnn_ref.judging.measured import Measured
+
+        if not self.folder.read_post(MEASURED):
+            with self.inside(LOADING, {}):
+                measure(self)
+        return Measured.from_dict(json.loads(self.folder.read_post(MEASURED)))
 
     @cached_property
     def explainer(self) -> Explainer:
@@ -313,6 +331,23 @@ def ask_for_dtypes(session: Session) -> None:
         session.guard.note({"probe": LOW[0]})
     found = computed(judge.subject, judge.without, judge.around)
     session.folder.post(COMPUTES, " ".join(found))
+
+
+def measure(session: Session) -> None:
+    """Measure what the subject's arithmetic is like, once for all processes.
+
+    A run of one case that is told how many units of roundoff tanh may be off takes these.
+    """
+    import torch
+
+    from rnn_ref.judging.measured import measure
+
+    judge, units = session.judge, session.case is None or session.options.tanh is None
+    dtypes = tuple(dict.fromkeys((*judge.dtypes, *session.low)))
+    with judge.around(), warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+        warnings.simplefilter("ignore")
+        found = measure(judge.subject, dtypes, judge.without, units=units)
+    session.folder.post(MEASURED, json.dumps(found.as_dict()))
 
 
 def prepare(session: Session, items: list[pytest.Item]) -> None:

@@ -108,7 +108,7 @@ def pytest_command(options: argparse.Namespace, number: str) -> list[str]:
     """Write the command that runs pytest with the options, and a configuration of its own."""
     command = [sys.executable, "-m", "pytest", str(PARITY), "-c", str(PARITY / "pytest.ini")]
     command += ["-p", "rnn_ref.plugin", "-p", "no:cacheprovider", "-qq", "-rN"]
-    command += ["--tb=no"]  # the causes say what failed
+    command += ["--tb=no", "--disable-warnings"]  # the causes say what failed
     command += ["--assert=plain"]  # a failure's text is made by us, and rewriting takes a second
     for name in OPTIONS:
         value = getattr(options, name)

@@ -1,7 +1,7 @@
 """Faults of packed sequences as input."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from tests.faults.catalogue import edit, fault
@@ -14,6 +14,25 @@ edit("h_0 has no gradient from packed sequences", "gradients_of_packed_sequences
      seen="pytorch/pytorch#102911",
      old="None if h_0 is None else h_0[:, n]", new="None if h_0 is None else h_0[:, n].detach()")
 # fmt: on
+
+
+@fault("gradients_of_packed_sequences")
+class LosesAGradientBesideLongerSequences(PlainRNN):
+    """W_hh of the reverse direction has no gradient where h_0 is given and lengths differ."""
+
+    def run_packed(
+        self, input: PackedSequence, h_0: Tensor | None
+    ) -> tuple[PackedSequence, Tensor]:
+        unequal = len(set(input.batch_sizes.tolist())) > 1
+        if h_0 is None or not (unequal and self.bidirectional):
+            return super().run_packed(input, h_0)
+        name = "weight_hh_l0_reverse"
+        weight = self.get_parameter(name)
+        self.register_parameter(name, nn.Parameter(weight.detach(), requires_grad=False))
+        try:
+            return super().run_packed(input, h_0)
+        finally:
+            self.register_parameter(name, weight)
 
 
 @fault("packed_sequences_are_each_run_alone", seen="pytorch/pytorch#15225")

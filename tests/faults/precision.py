@@ -5,6 +5,9 @@ from tests.faults.catalogue import STEP, edit
 # fmt: off
 edit("tanh is too large by 2e-6 of itself", STEP, seen="pytorch/pytorch#7495",
      old="else a.tanh()", new="else a.tanh() * (1 + 2e-6)")
+edit("tanh is too small by 3e-7 of itself", "tanh_is_accurate_over_its_whole_range",
+     seen="pytorch/pytorch#7495",
+     old="else a.tanh()", new="else a.tanh() * (1 - 3e-7)")
 edit("tanh is computed from exp, inaccurately near 0", STEP, seen="pytorch/pytorch#7495",
      old="else a.tanh()", new="else 1 - 2 / ((2 * a).exp() + 1)")
 edit("tanh is computed from exp, which overflows", STEP,
@@ -16,6 +19,9 @@ edit("float64 is activated in float32", STEP,
      new="h = (a.float().clamp(min=0) if relu else a.float().tanh()).to(x.dtype)")
 edit("The input is rounded to float16", STEP, seen="openvinotoolkit/openvino#21925",
      old="a = x_t @ W_ih.T", new="a = x_t.half().to(x.dtype) @ W_ih.T")
+edit("tanh of subnormal numbers is zero", "subnormal_numbers_are_kept", seen="apache/mxnet#19361",
+     old="else a.tanh()",
+     new="else torch.where(a.abs() < torch.finfo(a.dtype).tiny, 0 * a, a.tanh())")
 edit("Subnormal sums are flushed to zero", STEP, seen="apache/mxnet#19361",
      old="a = a + b_ih", new="a = torch.where(a.abs() < 1e-38, 0 * a, a) + b_ih")
 # fmt: on

@@ -11,6 +11,8 @@ edit("relu swallows NaN", "special_values_go_where_the_equations_send_them",
      seen="pytorch/pytorch#7999",
      old="a.clamp(min=0) if",
      new="torch.nan_to_num(a, nan=0.0, posinf=torch.inf).clamp(min=0) if")
+edit("relu of NaN is zero", "relu_of_nan_is_nan", seen="pytorch/pytorch#7999",
+     old="a.clamp(min=0) if", new="torch.where(a > 0, a, 0) if")
 edit("NaN spreads over the batch", "special_values_stay_in_their_row",
      seen="pytorch/pytorch#177016",
      old="a = a + b_hh", new="a = a + b_hh + 0 * a.sum(0)")
