@@ -41,7 +41,7 @@ def here(
 @pytest.fixture
 def verify_here(here: Here) -> Here:
     """`rnn-ref verify` in this process, quickly and from a fixed seed unless told otherwise."""
-    return partial(here, "verify", "--profile", "quick", "--seed", "1", "-n", "0")
+    return partial(here, "verify", "--profile", "smoke", "--seed", "1", "-n", "0")
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,7 @@ class Run(NamedTuple):
 
     subject: str
     properties: str
+    profile: str = "smoke"
 
 
 STEPS = "setup or every_step_obeys or within_their_bounds or h_n_is_the_state"
@@ -33,7 +34,7 @@ RUNS = {
     "a failing set-up": Run(f"{MISBEHAVING}:RaisesInLoadStateDict", STEPS),
     "a lacking capability": Run(f"{MISBEHAVING}:RaisesInUnbatchedCall", STEPS),
     "a changed setting": Run("tests.faults.process:LeavesGradientsOff", f"{STEPS} or settings_of"),
-    "a variant": Run(f"{MISBEHAVING}:WrongInOneLayout", "setup or arguments_may"),
+    "a variant": Run(f"{MISBEHAVING}:WrongInOneLayout", "setup or arguments_may", "default"),
     "chance": Run("tests.faults.dropout:DropsTheSameInAllSteps", "setup or masks_are_fresh"),
     "a wrong call that is accepted": Run(
         "tests.faults.errors:TakesAnyHiddenSize", "setup or nonsense_is"
@@ -76,8 +77,8 @@ def test_a_failing_run_prints_what_it_did(
     name: str, verify_here: Here, require_snapshot: Callable[[str, str], None]
 ) -> None:
     """The causes, each of at most eight lines, and the verdict."""
-    subject, properties = RUNS[name]
-    done = verify_here("--subject", subject, "--profile", "smoke", "-k", properties)
+    subject, properties, profile = RUNS[name]
+    done = verify_here("--subject", subject, "--profile", profile, "-k", properties)
     assert done.returncode == 1
     causes, _, end = done.stdout[done.stdout.index("\n1. ") :].strip().partition("\n\ngroup ")
     assert [each for each in causes.split("\n\n") if len(each.splitlines()) > 8] == []

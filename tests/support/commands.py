@@ -37,7 +37,7 @@ def run(folder: Path, *command: str, **environment: str) -> Done:
 
 def verify(folder: Path, *options: str, **environment: str) -> Done:
     """Run `rnn-ref verify` in a folder, quickly and from a fixed seed unless told otherwise."""
-    command = [sys.executable, "-m", "rnn_ref", "verify", "--profile", "quick", "--seed", "1"]
+    command = [sys.executable, "-m", "rnn_ref", "verify", "--profile", "smoke", "--seed", "1"]
     return run(folder, *command, *options, **environment)
 
 
