@@ -10,6 +10,7 @@ from rnn_ref.arithmetic.dtypes import LOW
 from rnn_ref.cases.case import Case
 from rnn_ref.judging.failures import Kind
 from rnn_ref.judging.subject import Subject
+from rnn_ref.running.options import PROFILES
 from tests.faults import FAULTS, Fault
 from tests.subjects import plain_packing
 from tests.subjects.correct import CORRECT, ONE_BY_ONE
@@ -29,7 +30,11 @@ JUDGED = [name for name, declared in PROPERTIES.items() if not declared.baseline
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_a_planted_fault_is_found_by_the_property_named(fault: Fault) -> None:
     """The property fails in the default profile, and its failure says where and how to replay."""
-    failure = failure_of(fault.plant(), fault.found_by, shrinks=False, fullest_first=True)
+    found = (
+        failure_of(fault.plant(), fault.found_by, PROFILES[few], shrinks=False, fullest_first=True)
+        for few in ("quick", "default")
+    )
+    failure = next(filter(None, found), None)
     assert failure is not None
     assert failure.kind in (Kind.NUMBERS, Kind.FACT, Kind.EXCEPTION), str(failure)
     assert failure.property == f"test_{fault.found_by}"

@@ -185,17 +185,18 @@ class Subject:
         self, problem: Problem, module: torch.nn.Module | None = None, *, gradients: bool = False
     ) -> Run:
         """Call the module, a fresh one unless given, on copies of the problem's arrays."""
-        module = self.build(problem) if module is None else module
-        leaves = self.leaves(problem, gradients=gradients)
-        with torch.set_grad_enabled(gradients):
-            output, h_n = self.forward(problem, module, leaves)
-        by_name: dict[str, Floats] = {}
-        if gradients:
-            with self.calling("zero_grad"):
-                module.zero_grad()
-            self.backward(problem, output, h_n)
-            by_name = read_gradients(self, problem, module, leaves)
-        return Run(*self.arrays(problem, output, h_n), by_name)
+        with self.watched():
+            module = self.build(problem) if module is None else module
+            leaves = self.leaves(problem, gradients=gradients)
+            with torch.set_grad_enabled(gradients):
+                output, h_n = self.forward(problem, module, leaves)
+            by_name: dict[str, Floats] = {}
+            if gradients:
+                with self.calling("zero_grad"):
+                    module.zero_grad()
+                self.backward(problem, output, h_n)
+                by_name = read_gradients(self, problem, module, leaves)
+            return Run(*self.arrays(problem, output, h_n), by_name)
 
     def forward(
         self, problem: Problem, module: torch.nn.Module, leaves: dict[str, torch.Tensor]
