@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from rnn_ref.cases.case import Case
 from rnn_ref.diagnosis.changes import Plain
 from rnn_ref.diagnosis.experiment import TIERS, Diagnosis, diagnose
+from rnn_ref.judging.measured import Accuracy, Measured
 from rnn_ref.judging.oracle import Oracle
 from rnn_ref.judging.subject import Subject
 from tests.faults import FAULTS
@@ -158,6 +159,29 @@ def test_a_fault_without_a_hypothesis_gets_no_sentence(name: str) -> None:
     assert diagnosis is not None
     assert diagnosis.sentences == ()
     assert str(diagnosis) == f"none of the {diagnosis.tried} hypotheses tried explains it"
+
+
+class RoundsBiases(PlainRNN):
+    """Biases are rounded to float32."""
+
+    def weights_of(self, l: int, d: int) -> list[Tensor]:
+        return [w.float().to(w.dtype) if w.ndim == 1 else w for w in super().weights_of(l, d)]
+
+
+def test_a_tanh_that_was_measured_is_not_blamed() -> None:
+    """Where the subject's tanh is known to be accurate, no sentence says that it is not."""
+    off = planted("tanh is too large by 2e-6 of itself")
+    accurate = Measured({"float32": Accuracy(1.0, 0.5, 0.1, 0.1, 0.1)})
+    said = diagnose(replace(off, measured=accurate), Case.parse(SIMPLE), seconds=10)
+    assert said is not None
+    assert "tanh" not in str(said)
+
+
+def test_biases_of_a_coarser_dtype_are_named() -> None:
+    """They are told from a tanh that is off, and from weights that are rounded."""
+    said = diagnose(Subject("tests:subject", RoundsBiases), Case.parse(WIDE), seconds=10)
+    assert said is not None
+    assert said.sentences == ("the biases are rounded to float32",)
 
 
 @pytest.mark.parametrize("name", ELSEWHERE)

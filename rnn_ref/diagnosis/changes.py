@@ -273,7 +273,8 @@ class Hypothesis(NamedTuple):
     One that `widens` the bounds, for a loss of precision, must do so for a reason: errors come
     near its bounds, and have `both_signs` if they are of rounding. Arrays that are rounded to a
     coarser dtype have no more digits: `few_digits` names it. Where small numbers are taken for
-    zero, what is wrong are `zeros`.
+    zero, what is wrong are `zeros`. One `of_tanh` is not true of a subject whose tanh was measured,
+    and found accurate.
     """
 
     sentence: str
@@ -284,6 +285,7 @@ class Hypothesis(NamedTuple):
     both_signs: bool = False
     few_digits: str = ""
     zeros: bool = False
+    of_tanh: bool = False
 
 
 def results_of(oracle: Oracle) -> Expected:

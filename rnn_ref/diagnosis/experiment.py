@@ -29,6 +29,7 @@ from rnn_ref.diagnosis.precision_hypotheses import precision_hypotheses
 from rnn_ref.diagnosis.term_hypotheses import about_terms
 from rnn_ref.diagnosis.trial import UNLOADED, Trial, keeps_its_own
 from rnn_ref.judging.failures import SubjectFault
+from rnn_ref.judging.measured import TANH
 from rnn_ref.judging.oracle import Oracle
 from rnn_ref.judging.subject import Subject
 
@@ -135,6 +136,10 @@ class Sifting:
         """Make a trial of a draw; None where that can't be."""
         return None
 
+    def has_tanh_of(self, problem: Problem) -> bool:  # noqa: ARG002
+        """Tell whether the subject's tanh is known to be accurate in a problem's dtype."""
+        return False
+
     @property
     def wrong(self) -> list[Trial]:
         """The trials in which something is wrong."""
@@ -176,8 +181,8 @@ class Sifting:
 
     def filtered(self, tier: Listing, trial: Trial, among: Sequence[str] | None) -> list[str]:
         """Return the sentences of a tier that explain a trial; none if time runs out."""
-        left = []
-        hypotheses = {h.sentence: h for h in tier(trial.oracle.problem)}
+        left, p = [], trial.oracle.problem
+        hypotheses = {h.sentence: h for h in tier(p) if not (h.of_tanh and self.has_tanh_of(p))}
         for sentence in hypotheses if among is None else among:
             if not self.budget.left:
                 return []
@@ -230,6 +235,11 @@ class Search(Sifting):
     def further(self, *, widens: bool) -> Iterator[Draw]:
         """Draw further cases of the form."""
         return more_cases(self.case, widens)
+
+    def has_tanh_of(self, problem: Problem) -> bool:
+        """Tell whether the subject's tanh was measured, and is as accurate as the bounds assume."""
+        accuracy = self.subject.measured.tanh.get(problem.dtype)
+        return accuracy is not None and accuracy.units <= TANH
 
     def attempt(self, draw: Draw) -> Trial | None:
         """Run the subject on a new draw; None if it raises, or if that would take too long."""

@@ -70,6 +70,11 @@ def exactly_rounded(p: Problem) -> Iterator[Hypothesis]:
             f"the weights are rounded to {dtype}",
             Change(problem=lambda p, weights=weights: replace(p, parameters=weights)),  # type: ignore[misc]
         )
+        biases = {n: a if a.ndim == 2 else to(dtype, a) for n, a in p.parameters.items()}
+        yield changed(
+            f"the biases are rounded to {dtype}",
+            Change(problem=lambda p, biases=biases: replace(p, parameters=biases)),  # type: ignore[misc]
+        )
         yield changed(
             f"input and weights are rounded to {dtype}",
             Change(
@@ -84,7 +89,7 @@ def inaccurate_near_0(p: Problem) -> Iterator[Hypothesis]:
         near_0 = partial(wider, absolute=8 * p.rounding.u)
         yield changed(
             "tanh is inaccurate near 0: its error is not relative to it", Change(activation=near_0)
-        )._replace(widens=True)
+        )._replace(widens=True, of_tanh=True)
 
 
 def inaccurate(p: Problem, least: float, largest: float) -> Iterator[Hypothesis]:
@@ -98,7 +103,7 @@ def inaccurate(p: Problem, least: float, largest: float) -> Iterator[Hypothesis]
         yield changed(
             f"{p.nonlinearity} has a relative error of up to {error:.2g}",
             Change(activation=partial(wider, relative=error)),
-        )._replace(widens=True)
+        )._replace(widens=True, of_tanh=not relu)
         error *= 2
 
 
