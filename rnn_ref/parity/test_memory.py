@@ -6,6 +6,7 @@ import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -277,7 +278,7 @@ FILLING = 40
 """After how many calls more a pool of buffers is full."""
 
 CALLS = 6
-"""How many calls must each leave memory in use before it is called a leak."""
+"""After each of how many calls the memory in use is looked at."""
 
 
 def growth_with_calls(
@@ -298,18 +299,19 @@ def growth_with_calls(
 
 @holds_for(promises=("unwritten.forgotten",), needs=("gradients",), at_most=10)
 def test_memory_does_not_grow_with_calls(case: Case, subject: Subject) -> list[Comparison]:
-    """Of calls with 16 rows and 64 units, not each leaves as much as one state in use."""
+    """Of calls with 16 rows and 64 units, most leave less in use than one state takes."""
     problem = subject.problem(replace(case, N=1 if case.unbatched else 16, H=64, T=min(case.T, 5)))
     module = subject.build(problem)
     for _ in range(2):  # the first calls may set up what later ones need
         call_and_forget(subject, problem, module)
     growth = growth_with_calls(subject, problem, module)
     one_state = problem.input.shape[1] * problem.H * problem.input.itemsize
-    if min(growth) >= one_state:  # what lies in cycles, or in a pool of buffers, is no leak
+    if median(growth) >= one_state:  # what lies in cycles, or in a pool of buffers, is no leak
         for _ in range(FILLING):
             call_and_forget(subject, problem, module)
         growth = growth_with_calls(subject, problem, module, collect=gc.collect)
-    got = f"at least {min(growth)} bytes more" if min(growth) >= one_state else "less than one"
-    what = f"memory in use after each of {CALLS} calls (one state has {one_state} bytes)"
+    typical = median(growth)  # one call may also free what others of this process had left
+    got = f"{typical:.0f} bytes more" if typical >= one_state else "less than one"
+    what = f"memory in use after one of {CALLS} calls (one state has {one_state} bytes)"
     require(what, got, "less than one")
     return [counted("calls that leave nothing in use", CALLS)]
