@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import argparse
 import secrets
+import signal
+import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import suppress
@@ -61,6 +63,8 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in HANDED:
         if name in worker_input(config):
             setattr(config.option, name, worker_input(config)[name])
+    if config.option.rnn_folder is not None and not worker_input(config):
+        heed_interrupts()
     if config.option.rnn_seed is None:
         config.option.rnn_seed = secrets.randbits(32)
     if config.option.rnn_limit is not None and config.option.rnn_deadline is None:
@@ -71,6 +75,16 @@ def pytest_configure(config: pytest.Config) -> None:
         from rnn_ref.running.workers import Workers
 
         config.pluginmanager.register(Workers(reporting), "rnn_ref.workers")
+
+
+def heed_interrupts() -> None:
+    """Let an interrupt end this process, by which `rnn-ref verify` ends a run.
+
+    A process that a script started in the background begins with interrupts ignored.
+    """
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if in_main_thread and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -280,8 +280,12 @@ def test_a_gross_fault_is_found_within_seconds(verify_here: Here, name: str) -> 
 
 
 def begun(folder: Path, *options: str) -> subprocess.Popen[str]:
-    """Start `rnn-ref verify` in a folder, and come back when it has judged some properties."""
-    command = [sys.executable, "-m", "rnn_ref", "verify", "--profile", "smoke", "-n", "1"]
+    """Start `rnn-ref verify` in a folder, and come back when it has judged some properties.
+
+    It begins with interrupts ignored, as what a script starts in the background does.
+    """
+    command = ["sh", "-c", 'trap "" INT; exec "$0" "$@"']
+    command += [sys.executable, "-m", "rnn_ref", "verify", "--profile", "smoke", "-n", "1"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(
         [*command, *options], cwd=folder, env=environment, stdout=subprocess.PIPE,
