@@ -91,25 +91,29 @@ def compare(
     counts = int(undecided.sum()), int(over.sum())
     if not counts[1]:
         return Comparison(name, got.size, *counts, float(ratio[at]))
-
-    def element(index: tuple[int, ...]) -> Element:
-        g, v, e, b, r = (float(a[index]) for a in (got, value, error, bound, ratio))
-        return Element(tuple(axes), index, g, v, e, b, r, expected.rounding.digits)
-
     with np.errstate(all="ignore"):
         relative = np.where(equal, 0.0, error / np.abs(value))
-    found = pattern(axes, over, ratio)
+    found, arrays = pattern(axes, over, ratio), (got, value, error, bound, ratio)
+    digits = expected.rounding.digits
     return Comparison(
         name,
         got.size,
         *counts,
         float(ratio[at]),
-        element(at),
-        first=element(found.first),
+        element(axes, at, arrays, digits),
+        first=element(axes, found.first, arrays, digits),
         pattern=found,
         absolute=float(error[over].max()),
         relative=float(relative[over].max()),
     )
+
+
+def element(
+    axes: Sequence[str], index: tuple[int, ...], arrays: Sequence[Floats], digits: int
+) -> Element:
+    """Take one element of arrays: what was got and expected, the error, the bound, the ratio."""
+    got, expected, error, bound, ratio = (float(a[index]) for a in arrays)
+    return Element(tuple(axes), index, got, expected, error, bound, ratio, digits)
 
 
 def worst_of_bounded(got: Floats, value: Floats, bound: Floats) -> float:
