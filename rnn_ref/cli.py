@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, TypeAlias
+from typing import NoReturn, TypeAlias
 
 from rnn_ref.cases.case import Case
 from rnn_ref.cases.corpus import ArraysDiffer, cases_to_record, read_corpus
@@ -24,6 +22,7 @@ from rnn_ref.recording.record import (
 )
 from rnn_ref.recording.table import comparison_lines
 from rnn_ref.running.options import OPTIONS, PROFILES
+from rnn_ref.running.output import own_version, show, write_json
 from rnn_ref.vectors.command import add_judge, add_vectors
 
 
@@ -52,14 +51,6 @@ def parser() -> Parser:
     for add in (*judging, add_bench, add_report, add_promises):
         add(commands.add_parser)
     return top
-
-
-def own_version() -> str:
-    """Return this package's version, if it is installed."""
-    try:
-        return version("rnn_ref")
-    except PackageNotFoundError:
-        return "(not installed)"
 
 
 def add_verify(add_parser: AddParser) -> None:
@@ -369,30 +360,6 @@ def print_promises(_: argparse.Namespace) -> int:
 
     show(line + "\n" for line in lines())
     return 0
-
-
-def write_json(file: str, result: Any) -> None:
-    """Write a result; raise UnusableFile where that can't be, or would overwrite a record."""
-    require_no_record(file)
-    try:
-        text = json.dumps(result, indent=1, allow_nan=False) + "\n"
-        Path(file).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UnusableFile(f"{file!r} can't be written: {error.strerror}") from error
-
-
-def show(lines: Iterable[str]) -> None:
-    """Print lines, until whoever reads them has seen enough, as in `rnn-ref compare a b | head`."""
-    if sys.stdout is None:
-        raise UnusableFile("standard output is closed")
-    try:
-        sys.stdout.writelines(lines)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise UnusableFile(f"standard output can't be written: {error.strerror}") from error
 
 
 if __name__ == "__main__":

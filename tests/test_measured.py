@@ -11,16 +11,8 @@ import pytest
 import torch
 
 from rnn_ref.arithmetic.dtypes import ROUNDING
-from rnn_ref.judging.measured import (
-    MOST_TANH,
-    NOTHING,
-    TANH,
-    Accuracy,
-    Measured,
-    errors,
-    measure,
-    tanh,
-)
+from rnn_ref.judging.measured import MOST_TANH, NOTHING, TANH, Accuracy, Measured
+from rnn_ref.judging.measuring import errors, measure, tanh
 from rnn_ref.judging.subject import Subject
 from tests.faults.catalogue import edited
 from tests.subjects import plain_packing, plain_rnn

@@ -6,13 +6,7 @@ from functools import partial
 from rnn_ref.cases.case import Case
 from rnn_ref.judging.comparison import Comparison, counted
 from rnn_ref.judging.failures import Fact, SubjectFault, require
-from rnn_ref.judging.measured import (
-    ROWS,
-    UNITS,
-    accuracy_of_tanh,
-    lost_subnormals,
-    relu_of_nan,
-)
+from rnn_ref.judging.measuring import ROWS, UNITS, accuracy_of_tanh, lost_subnormals, relu_of_nan
 from rnn_ref.judging.properties import in_group
 from rnn_ref.judging.subject import Subject
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +34,7 @@ from rnn_ref.report.inputs import (
 )
 from rnn_ref.running.bench.command import PASSES
 from rnn_ref.running.bench.table import NOISE, cells, means, suite_lines
+from rnn_ref.running.output import own_version
 from rnn_ref.running.rows import Row, plural, ratio
 
 HERE = Path(__file__).parent
@@ -117,14 +117,6 @@ def contents(inputs: Inputs) -> dict[str, Any]:
     }
     sections = {id: name for id, name in SECTIONS.items() if there[id]}
     return {**shown, "sections": sections, "noise": " ".join(NOISE)}
-
-
-def own_version() -> str:
-    """Return this package's version, if it is installed."""
-    try:
-        return version("rnn_ref")
-    except PackageNotFoundError:
-        return "(not installed)"
 
 
 def claim(name: str) -> str:

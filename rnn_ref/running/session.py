@@ -340,7 +340,7 @@ def measure(session: Session) -> None:
     """
     import torch
 
-    from rnn_ref.judging.measured import measure
+    from rnn_ref.judging.measuring import measure
 
     judge, units = session.judge, session.case is None or session.options.tanh is None
     dtypes = tuple(dict.fromkeys((*judge.dtypes, *session.low)))

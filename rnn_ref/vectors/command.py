@@ -60,7 +60,7 @@ WITHOUT = (
 
 def write_vectors(options: argparse.Namespace) -> int:
     """Write a set of vectors, and say how many."""
-    from rnn_ref.cli import own_version, show
+    from rnn_ref.running.output import own_version, show
     from rnn_ref.running.rows import plural
     from rnn_ref.vectors.folder import MANIFEST, write
     from rnn_ref.vectors.sets import cases_of
@@ -82,7 +82,7 @@ def write_vectors(options: argparse.Namespace) -> int:
 
 def judge_results(options: argparse.Namespace) -> int:
     """Judge the results of a program; print the verdict, and write it."""
-    from rnn_ref.cli import show, write_json
+    from rnn_ref.running.output import show, write_json
     from rnn_ref.vectors import folder
     from rnn_ref.vectors.judged import judge
     from rnn_ref.vectors.verdict import verdict

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from rnn_ref.cases.case import Case
 from rnn_ref.cases.selection import STRUCTURES
-from rnn_ref.judging.measured import measure
+from rnn_ref.judging.measuring import measure
 from rnn_ref.judging.subject import Subject
 from rnn_ref.parity import test_bounds
 from rnn_ref.running.options import PROFILES
