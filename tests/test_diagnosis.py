@@ -177,11 +177,26 @@ def test_a_tanh_that_was_measured_is_not_blamed() -> None:
     assert "tanh" not in str(said)
 
 
-def test_biases_of_a_coarser_dtype_are_named() -> None:
+class RoundsTheSumOfBiases(PlainRNN):
+    """The sum of both biases is rounded to float32."""
+
+    def weights_of(self, l: int, d: int) -> list[Tensor]:
+        W_ih, W_hh, b_ih, b_hh = super().weights_of(l, d)
+        return [W_ih, W_hh, (b_ih + b_hh).float().to(b_ih.dtype), 0 * b_hh]
+
+
+@pytest.mark.parametrize(
+    ("factory", "sentence"),
+    [
+        (RoundsBiases, "the biases are rounded to float32"),
+        (RoundsTheSumOfBiases, "the sum of both biases is rounded to float32"),
+    ],
+)
+def test_biases_of_a_coarser_dtype_are_named(factory: Any, sentence: str) -> None:
     """They are told from a tanh that is off, and from weights that are rounded."""
-    said = diagnose(Subject("tests:subject", RoundsBiases), Case.parse(WIDE), seconds=10)
+    said = diagnose(Subject("tests:subject", factory), Case.parse(WIDE), seconds=10)
     assert said is not None
-    assert said.sentences == ("the biases are rounded to float32",)
+    assert said.sentences == (sentence,)
 
 
 @pytest.mark.parametrize("name", ELSEWHERE)

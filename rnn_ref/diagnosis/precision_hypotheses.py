@@ -76,11 +76,25 @@ def exactly_rounded(p: Problem) -> Iterator[Hypothesis]:
             Change(problem=lambda p, biases=biases: replace(p, parameters=biases)),  # type: ignore[misc]
         )
         yield changed(
+            f"the sum of both biases is rounded to {dtype}",
+            Change(problem=lambda p, dtype=dtype: with_summed_biases(p, dtype)),  # type: ignore[misc]
+        )
+        yield changed(
             f"input and weights are rounded to {dtype}",
             Change(
                 problem=lambda p, x=x, weights=weights: replace(p, input=x, parameters=weights)  # type: ignore[misc]
             ),
         )
+
+
+def with_summed_biases(p: Problem, dtype: str) -> Problem:
+    """Put the rounded sum of both biases in bias_ih, and zero in bias_hh."""
+    parameters = dict(p.parameters)
+    for name in [name for name in parameters if name.startswith("bias_ih")]:
+        other = name.replace("bias_ih", "bias_hh")
+        parameters[name] = to(dtype, parameters[name] + parameters[other])
+        parameters[other] = 0 * parameters[other]
+    return replace(p, parameters=parameters)
 
 
 def inaccurate_near_0(p: Problem) -> Iterator[Hypothesis]:

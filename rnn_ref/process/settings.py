@@ -91,6 +91,27 @@ def left_alone(_: object) -> None:
     """Change nothing: this setting can only be read, once it is in use."""
 
 
+def autocast(device: str) -> Setting:
+    """Make a setting of whether autocast is on; torch before 2.4 has a function for each device."""
+    if hasattr(torch, "get_autocast_dtype"):
+        return Setting(lambda: torch.is_autocast_enabled(device), left_alone)
+    older: Any = torch
+    read = older.is_autocast_cpu_enabled if device == "cpu" else older.is_autocast_enabled
+    return Setting(read, left_alone)
+
+
+def dtype_of_autocast(device: str) -> Setting:
+    """Make a setting of the dtype of autocast; torch before 2.4 has functions for each device."""
+    if hasattr(torch, "get_autocast_dtype"):
+        return Setting(
+            lambda: torch.get_autocast_dtype(device), lambda d: torch.set_autocast_dtype(device, d)
+        )
+    of = "cpu" if device == "cpu" else "gpu"
+    return Setting(
+        getattr(torch, f"get_autocast_{of}_dtype"), getattr(torch, f"set_autocast_{of}_dtype")
+    )
+
+
 SETTINGS = {
     "the default dtype": Setting(torch.get_default_dtype, torch.set_default_dtype),
     "the default device": Setting(lambda: str(torch.empty(0).device), use_default_device),
@@ -113,14 +134,10 @@ SETTINGS = {
     "the precision of float32 products": Setting(
         torch.get_float32_matmul_precision, torch.set_float32_matmul_precision
     ),
-    "autocast": Setting(lambda: torch.is_autocast_enabled("cpu"), left_alone),
-    "autocast on CUDA": Setting(lambda: torch.is_autocast_enabled("cuda"), left_alone),
-    "the dtype of autocast": Setting(
-        lambda: torch.get_autocast_dtype("cpu"), lambda d: torch.set_autocast_dtype("cpu", d)
-    ),
-    "the dtype of autocast on CUDA": Setting(
-        lambda: torch.get_autocast_dtype("cuda"), lambda d: torch.set_autocast_dtype("cuda", d)
-    ),
+    "autocast": autocast("cpu"),
+    "autocast on CUDA": autocast("cuda"),
+    "the dtype of autocast": dtype_of_autocast("cpu"),
+    "the dtype of autocast on CUDA": dtype_of_autocast("cuda"),
     "autocast's cache": Setting(torch.is_autocast_cache_enabled, torch.set_autocast_cache_enabled),
     "whether all warnings are repeated": Setting(
         torch.is_warn_always_enabled, torch.set_warn_always
