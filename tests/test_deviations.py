@@ -15,6 +15,7 @@ from rnn_ref.judging.deviations import BUILT_IN, Deviation, read_ledger
 from rnn_ref.judging.failures import Kind
 from rnn_ref.judging.search import Judge, Outcome
 from rnn_ref.judging.subject import Subject
+from rnn_ref.running.session import known_to_fail
 from tests.subjects.misbehaving import BiasIgnored
 from tests.support.commands import MISBEHAVING, Here
 from tests.support.judging import PROPERTIES
@@ -84,6 +85,13 @@ def test_a_deviation_that_is_gone_fails() -> None:
         f"case: {CASE}\n"
         "replay: rnn-ref verify "
     )
+
+
+def test_no_probe_asks_for_what_is_known_to_fail() -> None:
+    """Nor is a capability called lacking that a known deviation of every case is about."""
+    positional = replace(KNOWN, properties=("test_options_by_position_equal_options_by_name",))
+    assert "positional" in known_to_fail([positional])
+    assert known_to_fail([replace(positional, where={"D": [2]})]) == frozenset()
 
 
 class Heir(nn.RNN):
