@@ -28,8 +28,5 @@ def examples_of(name: str, most: int) -> int:
 
 
 def far_of(most: int) -> int:
-    """Return how many of so many examples are far out: one in a hundred, and at least one of ten.
-
-    A property with fewer examples leaves them to the properties that draw nothing else.
-    """
-    return math.ceil(most / 100) if most >= 10 else 0
+    """Return how many of so many examples are far out: one in a hundred, and at least one."""
+    return math.ceil(most / 100)

@@ -321,16 +321,15 @@ def probe(session: Session) -> None:
 
 
 def known_to_fail(deviations: Sequence[Deviation]) -> frozenset[str]:
-    """List what properties need that are known to fail, whatever the case: no probe asks for it."""
+    """List what is needed by none but properties that are known to fail: no probe asks for it."""
     from rnn_ref.parity import properties
 
-    return frozenset(
-        capability
-        for deviation in deviations
-        for declared in properties().values()
-        if not deviation.where and deviation.names(declared.name, declared.group)
-        for capability in declared.needs
-    )
+    everywhere = [deviation for deviation in deviations if not deviation.where]
+    known, others = set[str](), set[str]()
+    for declared in properties().values():
+        fails = any(each.names(declared.name, declared.group) for each in everywhere)
+        (known if fails else others).update(declared.needs)
+    return frozenset(known - others)
 
 
 def ask_for_dtypes(session: Session) -> None:
