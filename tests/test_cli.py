@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -174,12 +175,14 @@ def test_a_run_repeats_from_its_seed(verify_here: Here) -> None:
     assert TABLE.findall(first) == TABLE.findall(second) != []
 
 
-def test_what_is_judged_does_not_depend_on_the_number_of_processes(tmp_path: Path) -> None:
+def test_what_is_judged_does_not_depend_on_the_number_of_processes(
+    tmp_path: Path, verify_here: Here
+) -> None:
     """In two processes each property gets the examples that it gets in none of its own."""
     compared = []
-    for processes in ("0", "2"):
+    for judge in (verify_here, partial(verify, tmp_path, "-n", "2")):
         options = ["--subject", f"{MISBEHAVING}:Right", "-k", "every_step_obeys or permuted"]
-        verify(tmp_path, *options, "-n", processes, "--json", "found.json")
+        judge(*options, "--json", "found.json")
         rows = json.loads((tmp_path / "found.json").read_text(encoding="utf-8"))["properties"]
         numbers = ("name", "examples", "elements", "open", "worst", "verdict")
         compared.append(sorted([row[name] for name in numbers] for row in rows))

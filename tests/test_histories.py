@@ -106,7 +106,7 @@ def test_what_a_subject_lacks_is_in_no_history() -> None:
     assert "steps" in CAPABILITIES["pickle"].remaining
 
 
-SHORT = ("A padded call after", "After a call without gradients", "Backward uses the parameters")
+SHORT = ("A padded call after", "After a call without gradients")
 FEW_STEPS = 5
 
 

@@ -20,7 +20,7 @@ from rnn_ref.judging.search import Judge, Outcome
 from rnn_ref.judging.subject import Subject
 from tests.subjects.correct import Float64Inside, Float64Throughout
 from tests.subjects.misbehaving import Halved
-from tests.support.judging import PROPERTIES
+from tests.support.judging import PROPERTIES, sharing_answers
 
 ONE = Bounded([1.0, 2.0], np.array([0.1, 0.0]), rounding=ROUNDING["float64"])
 
@@ -49,12 +49,13 @@ def test_a_correct_rnn_is_not_blamed_where_a_rule_was_once_unsound(name: str) ->
     subject = Subject("correct", factory)
     case = Case.parse(line)
     judge = Judge(subject, ("float32",), 1, without=subject.lacks, case=case, omitted=KNOWN)
-    outcomes = [
-        judge.judge(declared, structure)
-        for declared in PROPERTIES.values()
-        if not declared.baseline
-        for structure in declared.domains or {"": {}}
-    ]
+    with sharing_answers():
+        outcomes = [
+            judge.judge(declared, structure)
+            for declared in PROPERTIES.values()
+            if not declared.baseline
+            for structure in declared.domains or {"": {}}
+        ]
     assert [str(outcome.failure) for outcome in outcomes if outcome.failure] == []
     judged = [outcome for outcome in outcomes if not outcome.not_judged]
     assert len(judged) >= 20

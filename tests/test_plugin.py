@@ -45,7 +45,7 @@ def test_importing_the_package_and_the_plugin_imports_neither_torch_nor_hypothes
     subprocess.run([sys.executable, "-c", LIGHT], check=True)
 
 
-@pytest.mark.parametrize("processes", ["0", "2"])
+@pytest.mark.parametrize("processes", ["0", "1"])
 def test_properties_judge_a_strangers_module_by_pyargs(
     tmp_path: Path, pytest_here: Here, processes: str
 ) -> None:

@@ -14,7 +14,7 @@ from rnn_ref.judging.subject import Subject
 from rnn_ref.running import matrix
 from rnn_ref.running.matrix import GROUPS, Judged
 from rnn_ref.ways import WAYS, Way
-from tests.support.judging import failure_of
+from tests.support.judging import failure_of, outcomes
 
 NAMES = ("Cells", "functional", "forward_mode", "traced", "scripted", "eager_without_onednn")
 
@@ -30,7 +30,9 @@ def test_a_way_of_running_it_conforms(name: str, monkeypatch: pytest.MonkeyPatch
         "gradients_are_within_their_bounds",
         "training_goes_forward_and_back_through_one_mask",
     ):
-        assert failure_of(subject, claim, examples=3) is None
+        whole = next(outcomes(subject, claim, examples=4, fullest_first=True))
+        assert whole.failure is None
+        assert whole.elements
 
 
 @pytest.mark.filterwarnings("ignore")

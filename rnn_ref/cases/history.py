@@ -88,7 +88,7 @@ WORDS: dict[str, str] = {
 }
 """All words that a history is made of: steps, traits of calls, and dropout."""
 
-OFTEN = {"eval": 3, "freeze": 2, "no_grad": 3, "inference": 2, "carried": 3, "backward:0": 3}
+OFTEN = {"eval": 3, "freeze": 4, "no_grad": 3, "inference": 2, "carried": 3, "backward:0": 3}
 """The words that stand more than once among those drawn: most faults are about these."""
 
 TOGETHER = {"freeze": ("thaw",), "hook": ("unhook",), "eval": ("train", "no_grad", "load")}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -35,13 +35,15 @@ class Fault:
     """One entry of the catalogue.
 
     `name` says what is wrong, `found_by` names the property that finds it, without `test_`;
-    `seen` is a public thread about a fault of its class, as owner/repository#number.
+    `seen` is a public thread about a fault of its class, as owner/repository#number. `words`
+    are those of a history that shows it: among histories of all words it takes long to meet.
     """
 
     name: str
     found_by: str
     seen: str
     plant: Callable[[], Subject]
+    words: Sequence[str] = ()
 
 
 FAULTS: list[Fault] = []
@@ -61,7 +63,7 @@ def edit(
     FAULTS.append(Fault(name, found_by, seen, partial(edited, name, old, new, source)))
 
 
-def fault(found_by: str, *, seen: str = "") -> Callable[[Faulty], Faulty]:
+def fault(found_by: str, *, seen: str = "", words: str = "") -> Callable[[Faulty], Faulty]:
     """Enter a fault that is a subclass of PlainRNN, Direction or PlainCell.
 
     Its docstring, one sentence, is the name, without the full stop.
@@ -69,7 +71,7 @@ def fault(found_by: str, *, seen: str = "") -> Callable[[Faulty], Faulty]:
 
     def enter(faulty: Faulty) -> Faulty:
         name = str(faulty.__doc__).removesuffix(".")
-        FAULTS.append(Fault(name, found_by, seen, partial(with_faulty, faulty)))
+        FAULTS.append(Fault(name, found_by, seen, partial(with_faulty, faulty), words.split()))
         return faulty
 
     return enter

@@ -31,7 +31,7 @@ class Remembering(PlainRNN):
 # What is kept from an earlier call.
 
 
-@fault(LIVES, seen="torch/nn#1054")
+@fault(LIVES, seen="torch/nn#1054", words="call backward:0")
 class KeepsActivationsOnTheModule(Remembering):
     """Backward goes through the activations of the latest call, whichever it is for."""
 
@@ -57,7 +57,7 @@ class KeepsActivationsOnTheModule(Remembering):
         return Kept.apply(x, h_0, *weights, relu)  # type: ignore[no-any-return,no-untyped-call]
 
 
-@fault(LIVES)
+@fault(LIVES, words="call keyword")
 class KeepsTheFirstZeros(Remembering):
     """The zero state that stands for no h_0 is kept, and each call leaves its h_n there."""
 
@@ -70,7 +70,7 @@ class KeepsTheFirstZeros(Remembering):
         return y, h_n
 
 
-@fault(LIVES)
+@fault(LIVES, words="call eval")
 class CarriesTheStateOn(Remembering):
     """Without h_0, a call in evaluation begins where the call before it ended."""
 
@@ -84,7 +84,7 @@ class CarriesTheStateOn(Remembering):
         return output, h_n
 
 
-@fault(LIVES)
+@fault(LIVES, words="eval call load no_grad")
 class KeepsWeightsInEvaluation(Remembering):
     """In evaluation the weights are those of the first call in evaluation, whatever is loaded."""
 
@@ -97,7 +97,7 @@ class KeepsWeightsInEvaluation(Remembering):
         return kept if not torch.is_grad_enabled() else weights
 
 
-@fault(LIVES)
+@fault(LIVES, words="call no_grad load")
 class KeepsTheTranspose(Remembering):
     """W_hh is copied at the first call, and again only after train()."""
 
@@ -112,7 +112,7 @@ class KeepsTheTranspose(Remembering):
         return super().run_direction(x, h_0, weights[0], W_hh, *weights[2:])
 
 
-@fault(LIVES)
+@fault(LIVES, words="call no_grad")
 class GivesItsBufferAway(Remembering):
     """h_n of a call without gradients lies in a buffer that the next one of its shape writes."""
 
@@ -124,7 +124,7 @@ class GivesItsBufferAway(Remembering):
         return y, kept.copy_(h_n)
 
 
-@fault(LIVES)
+@fault(LIVES, words="call packed")
 class LeavesTheTailOfALargerCall(Remembering):
     """A call with fewer steps than the largest before it adds what lay beyond its end."""
 
@@ -135,7 +135,7 @@ class LeavesTheTailOfALargerCall(Remembering):
         return y, h_n if len(x) == max(most, len(x)) else h_n * 1.001
 
 
-@fault(LIVES)
+@fault(LIVES, words="empty call")
 class SizesItsBufferOnce(Remembering):
     """A call with more rows than the first one leaves the rows beyond those at zero."""
 
@@ -148,7 +148,7 @@ class SizesItsBufferOnce(Remembering):
         return y * kept, h_n * kept
 
 
-@fault(LIVES)
+@fault(LIVES, words="call keyword")
 class TiresAtTheFourthCall(Remembering):
     """From its fourth call on, the module counts the last step twice."""
 
@@ -161,7 +161,7 @@ class TiresAtTheFourthCall(Remembering):
 # Modes that stick, or are mixed up.
 
 
-@fault(LIVES)
+@fault(LIVES, words="call no_grad backward")
 class ForgetsToRecordAgain(Remembering):
     """After a call without gradients, the next call records none either."""
 
@@ -174,7 +174,7 @@ class ForgetsToRecordAgain(Remembering):
         return y, h_n
 
 
-@fault(LIVES)
+@fault(LIVES, words="call inference")
 class KeepsAnInferenceTensor(Remembering):
     """What the first call makes is kept, and can't be saved for backward if it inferred."""
 
@@ -184,7 +184,7 @@ class KeepsAnInferenceTensor(Remembering):
         return [weights[0] + zeros * weights[0], *weights[1:]]
 
 
-@fault(LIVES)
+@fault(LIVES, words="call autocast")
 class StaysInBfloat16(Remembering):
     """After a call under autocast, weights stay rounded to bfloat16."""
 
@@ -196,7 +196,7 @@ class StaysInBfloat16(Remembering):
         return [weight.bfloat16().to(weight.dtype) for weight in weights]
 
 
-@fault(LIVES)
+@fault(LIVES, words="dropout eval call")
 class DropsInEvaluationWithGradients(PlainRNN):
     """Dropout falls in evaluation too, when gradients are recorded."""
 
@@ -205,7 +205,7 @@ class DropsInEvaluationWithGradients(PlainRNN):
         return nn.functional.dropout(x, self.dropout, self.training or recording)
 
 
-@fault(LIVES)
+@fault(LIVES, words="dropout call eval train")
 class DropsNoMoreAfterEvaluation(Remembering):
     """Once in evaluation, dropout never falls again."""
 
@@ -214,7 +214,7 @@ class DropsNoMoreAfterEvaluation(Remembering):
         return nn.functional.dropout(x, self.dropout, not self.memory["evaluated"])
 
 
-@fault(LIVES, seen="pytorch/translate#122")
+@fault(LIVES, seen="pytorch/translate#122", words="dropout call packed")
 class NeverDropsPacked(PlainRNN):
     """A packed call never drops."""
 
@@ -228,7 +228,7 @@ class NeverDropsPacked(PlainRNN):
             self.dropout = p
 
 
-@fault(LIVES, seen="mlverse/torch#425")
+@fault(LIVES, seen="mlverse/torch#425", words="call eval train")
 class TrainReturnsNothing(PlainRNN):
     """train() returns None."""
 
@@ -239,7 +239,7 @@ class TrainReturnsNothing(PlainRNN):
 # Backward passes of other calls than the last.
 
 
-@fault(LIVES, seen="pytorch/pytorch#46168")
+@fault(LIVES, seen="pytorch/pytorch#46168", words="call keyword backward")
 class WritesIntoTheUpstreamGradient(Direction):
     """Backward writes into the gradient that it is handed."""
 
@@ -250,7 +250,7 @@ class WritesIntoTheUpstreamGradient(Direction):
         return found
 
 
-@fault(LIVES)
+@fault(LIVES, words="call backward:twice")
 class CountsTheSecondBackwardLess(Direction):
     """A second backward through one call gives half the gradients."""
 
@@ -264,7 +264,7 @@ class CountsTheSecondBackwardLess(Direction):
         return tuple(each if each is None else each / 2 for each in found)
 
 
-@fault(LIVES)
+@fault(LIVES, words="call larger carried backward")
 class GoesThroughOneCallOnly(PlainRNN):
     """Backward gives a state that an earlier call returned no gradient."""
 
@@ -274,7 +274,7 @@ class GoesThroughOneCallOnly(PlainRNN):
         return super().forward(input, hx)
 
 
-@fault(LIVES)
+@fault(LIVES, words="call backward replace")
 class ReadsTheWeightsOfTheMoment(PlainRNN):
     """Backward uses the parameters that the module has then, not those of the call."""
 
@@ -295,7 +295,7 @@ class ReadsTheWeightsOfTheMoment(PlainRNN):
         return Late.apply(x, h_0, *weights, relu)  # type: ignore[no-any-return,no-untyped-call]
 
 
-@fault(LIVES)
+@fault(LIVES, words="call deepcopy backward")
 class NeedsTheModuleInBackward(PlainRNN):
     """Backward after the module is gone raises."""
 
@@ -313,7 +313,7 @@ class NeedsTheModuleInBackward(PlainRNN):
         return Needing.apply(x, h_0, *weights, relu)  # type: ignore[no-any-return,no-untyped-call]
 
 
-@fault(LIVES)
+@fault(LIVES, words="freeze call thaw backward")
 class ThawsWithoutAGradient(Remembering):
     """What was frozen at a call gets no gradient in later calls."""
 
@@ -324,7 +324,7 @@ class ThawsWithoutAGradient(Remembering):
         return [w.detach() if (l, d, i) in frozen else w for i, w in enumerate(weights)]
 
 
-@fault(LIVES)
+@fault(LIVES, words="call backward zero_grad:zeros")
 class ZeroGradForgetsNothing(PlainRNN):
     """zero_grad(set_to_none=False) leaves the gradients as they are."""
 
@@ -336,7 +336,7 @@ class ZeroGradForgetsNothing(PlainRNN):
 # Weights that change, and modules that are passed on.
 
 
-@fault(LIVES)
+@fault(LIVES, words="call replace")
 class KeepsTheParametersOfItsFirstCall(Remembering):
     """Parameters that are put in the place of others are not the ones that count."""
 
@@ -346,7 +346,7 @@ class KeepsTheParametersOfItsFirstCall(Remembering):
         return kept
 
 
-@fault(LIVES)
+@fault(LIVES, words="call backward deepcopy load")
 class SharesItsMemoryWithItsCopies(PlainRNN):
     """A deep copy computes with the weights of the module that it is a copy of."""
 
@@ -356,7 +356,7 @@ class SharesItsMemoryWithItsCopies(PlainRNN):
         return copied
 
 
-@fault(LIVES)
+@fault(LIVES, words="call deepcopy")
 class CannotBeCopiedAfterACall(PlainRNN):
     """After a call that records gradients the module can't be copied."""
 
@@ -366,7 +366,7 @@ class CannotBeCopiedAfterACall(PlainRNN):
         return y, h_n
 
 
-@fault(LIVES)
+@fault(LIVES, words="call pickle")
 class CannotBePickledAfterACall(PlainRNN):
     """After a call the module can't be pickled."""
 
@@ -376,7 +376,7 @@ class CannotBePickledAfterACall(PlainRNN):
         return results
 
 
-@fault(LIVES)
+@fault(LIVES, words="call load")
 class LoadsNoBiasesOnceRun(Remembering):
     """After a call, load_state_dict leaves the biases as they are."""
 
@@ -391,7 +391,7 @@ class LoadsNoBiasesOnceRun(Remembering):
         return super().run_layers(x, h_0)
 
 
-@fault(LIVES)
+@fault(LIVES, words="call cast")
 class StaysInTheFirstDtype(Remembering):
     """A module that was moved to float64 goes on in the precision of its first call."""
 
@@ -401,7 +401,7 @@ class StaysInTheFirstDtype(Remembering):
         return y.to(first).to(x.dtype), h_n.to(first).to(x.dtype)
 
 
-@fault(LIVES)
+@fault(LIVES, words="call flatten backward")
 class FlattensWhatItHadBefore(Remembering):
     """flatten_parameters brings back the weights of the call before."""
 
@@ -415,7 +415,7 @@ class FlattensWhatItHadBefore(Remembering):
             getattr(self, name).copy_(weight)
 
 
-@fault(LIVES)
+@fault(LIVES, words="call another")
 class SharesWeightsAmongModules(PlainRNN):
     """All modules of one size compute with the weights of the first that ran."""
 
@@ -432,7 +432,7 @@ class SharesWeightsAmongModules(PlainRNN):
 # What comes in between.
 
 
-@fault(LIVES)
+@fault(LIVES, words="refused call")
 class IsUnsettledByARefusal(Remembering):
     """After a refused call, the next one begins from ones."""
 
@@ -450,7 +450,7 @@ class IsUnsettledByARefusal(Remembering):
         return super().run_padded(input, h_0)
 
 
-@fault(LIVES)
+@fault(LIVES, words="call unbatched")
 class StaysUnbatched(Remembering):
     """After an unbatched call, batch_first is forgotten."""
 
@@ -462,7 +462,7 @@ class StaysUnbatched(Remembering):
         return (output.flip(1) if forgets else output), h_n
 
 
-@fault(LIVES)
+@fault(LIVES, words="call packed")
 class KeepsTheLengths(Remembering):
     """A padded call after a packed one takes the steps past the longest sequence for padding."""
 
@@ -479,7 +479,7 @@ class KeepsTheLengths(Remembering):
         return torch.cat([y[:longest], 0 * y[longest:]]), h_n
 
 
-@fault(LIVES)
+@fault(LIVES, words="call spoilt")
 class IsPoisonedByNaN(Remembering):
     """After a call with NaN, the next one that records gradients gives NaN."""
 
@@ -490,7 +490,7 @@ class IsPoisonedByNaN(Remembering):
         return (y + torch.nan if poisoned else y), h_n
 
 
-@fault(LIVES)
+@fault(LIVES, words="empty call")
 class ShrinksAfterAnEmptyBatch(Remembering):
     """After a batch of none, the next call gives zeros."""
 
@@ -501,7 +501,7 @@ class ShrinksAfterAnEmptyBatch(Remembering):
         return (0 * y, 0 * h_n) if empty else (y, h_n)
 
 
-@fault(LIVES, seen="fastai/fastai#2850")
+@fault(LIVES, seen="fastai/fastai#2850", words="hook call")
 class RunsNoHooks(PlainRNN):
     """Calling the module runs no hooks."""
 
@@ -509,7 +509,7 @@ class RunsNoHooks(PlainRNN):
         return self.forward(*arguments, **options)
 
 
-@fault(LIVES, seen="chainer/chainer#2289")
+@fault(LIVES, seen="chainer/chainer#2289", words="call none")
 class RefusesNone(PlainRNN):
     """None as h_0 raises."""
 
@@ -519,7 +519,7 @@ class RefusesNone(PlainRNN):
         return super().forward(input, *state, **options)
 
 
-@fault(LIVES)
+@fault(LIVES, words="call keyword")
 class CallsTheStateOtherwise(PlainRNN):
     """hx is no keyword of a call."""
 
@@ -527,7 +527,7 @@ class CallsTheStateOtherwise(PlainRNN):
         return super().forward(input, h_0)
 
 
-@fault(LIVES, seen="LaurentMazare/tch-rs#66")
+@fault(LIVES, seen="LaurentMazare/tch-rs#66", words="call keyword")
 class WarnsAtEachCall(Remembering):
     """Each call after the first gives a warning."""
 

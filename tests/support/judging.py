@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -43,19 +44,24 @@ def outcomes(
     case: Case | None = None,
     *,
     fullest_first: bool = False,
+    words: Sequence[str] = (),
     **options: Any,
 ) -> Iterator[Outcome]:
     """Judge a subject by the named property, once for each structure of its cases.
 
     With a case, that one is judged. With `fullest_first`, the structure with most parts comes
-    first: a fault in any part shows in it. What a subject changes of the process's settings
-    is put back after each case. Further options are those of Judge. Where no dtypes are named,
-    they are float32 and float64, or the 16-bit ones for a property that is about these.
+    first: a fault in any part shows in it. With `words`, histories are made of these alone.
+    What a subject changes of the process's settings is put back after each case. Further
+    options are those of Judge. Where no dtypes are named, they are float32 and float64, or the
+    16-bit ones for a property that is about these.
     """
     around = restoring_settings
     dtypes = dtypes or dtypes_of(PROPERTIES[name])
     judge = Judge(subject, dtypes, examples, seed, subject.lacks, case, around=around, **options)
     declared = PROPERTIES[name]
+    if words:
+        domains = {of: {**domain, "steps": words} for of, domain in declared.domains.items()}
+        declared = replace(declared, domains=domains)
     structures = list(declared.domains or [""])
     for structure in reversed(structures) if fullest_first else structures:
         yield judge.judge(declared, structure)
