@@ -289,6 +289,7 @@ def begun(folder: Path, *options: str) -> subprocess.Popen[str]:
     """
     command = ["sh", "-c", 'trap "" INT; exec "$0" "$@"']
     command += [sys.executable, "-m", "rnn_ref", "verify", "--profile", "smoke", "-n", "1"]
+    command += ["--group", "setup", "--group", "bounds", "--group", "laws"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(
         [*command, *options], cwd=folder, env=environment, stdout=subprocess.PIPE,
@@ -313,7 +314,7 @@ def test_a_run_that_is_ended_prints_what_it_has(
     process.send_signal(number)
     said, _ = process.communicate(timeout=60)
     assert process.returncode == status, said
-    assert re.search(r"^bounds +16 ", said, re.MULTILINE)
+    assert re.search(r"^bounds +[1-9]", said, re.MULTILINE)
     verdict = "does not conform" if status == 1 else "not finished, nothing failed"
     *_, last = said.rstrip().splitlines()
     assert re.search(rf": (numbers hold; )?{verdict}.*\d+ not judged \(.*interrupted\)", last)
