@@ -20,7 +20,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from rnn_ref.process.environment import importing_torch
+from rnn_ref.running.asking import ask_for_dtypes, probe
 from rnn_ref.running.options import OPTIONS
+from rnn_ref.running.preparing import prepare, wait_for_setup
 from rnn_ref.running.reporting import Reporting
 from rnn_ref.running.session import (
     HANDED,
@@ -30,13 +32,9 @@ from rnn_ref.running.session import (
     SETUP_FAILS,
     STOP,
     Session,
-    ask_for_dtypes,
     measure,
-    prepare,
-    probe,
     property_of,
     report_entry,
-    wait_for_setup,
     worker_input,
 )
 

@@ -15,7 +15,7 @@ from rnn_ref.judging.deviations import BUILT_IN, Deviation, read_ledger
 from rnn_ref.judging.failures import Kind
 from rnn_ref.judging.search import Judge, Outcome
 from rnn_ref.judging.subject import Subject
-from rnn_ref.running.session import known_to_fail
+from rnn_ref.running.asking import known_to_fail
 from tests.subjects.misbehaving import BiasIgnored
 from tests.support.commands import MISBEHAVING, Here
 from tests.support.judging import PROPERTIES

@@ -15,7 +15,7 @@ from rnn_ref.judging.loading import flushed
 from rnn_ref.judging.subject import Subject
 from rnn_ref.running.dtypes import computed, with_low
 from rnn_ref.running.options import DTYPES
-from rnn_ref.running.session import told_of_flushing
+from rnn_ref.running.preparing import told_of_flushing
 
 
 class NoHalves(nn.RNN):

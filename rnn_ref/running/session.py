@@ -16,15 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rnn_ref.arithmetic.dtypes import LOW
 from rnn_ref.cases.case import Case
 from rnn_ref.cases.selection import CAPABILITIES
 from rnn_ref.judging.failures import CannotLoad
 from rnn_ref.judging.replay import dtype_words
-from rnn_ref.process.environment import environment, processor_flags, set_threads
+from rnn_ref.process.environment import processor_flags, set_threads
 from rnn_ref.process.guard import ALONE, Guard, RunFolder, limited_memory
-from rnn_ref.recording.record import UnusableFile, require_no_record
-from rnn_ref.running.dtypes import computed, with_low
+from rnn_ref.recording.record import UnusableFile
+from rnn_ref.running.dtypes import with_low
 from rnn_ref.running.options import DTYPES, PROFILES, RunOptions
 
 if TYPE_CHECKING:
@@ -297,55 +296,6 @@ def lacking(folder: RunFolder) -> dict[str, dict[str, Any]]:
     return {name: json.loads(text) for name, text in folder.read_posts(LACKING).items()}
 
 
-def probe(session: Session) -> None:
-    """Ask what the subject can do, and leave for all processes what it can't.
-
-    A run of one case, or of chosen groups, asks nothing: it judges what it is told to.
-    """
-    from rnn_ref.diagnosis.findings import of_probe
-    from rnn_ref.diagnosis.probes import lacking
-
-    if session.case is not None or session.options.groups:
-        return
-
-    def asking(name: str) -> None:
-        if session.guard is not None:
-            session.guard.note({"probe": name})
-
-    judge = session.judge
-    unasked = judge.without | known_to_fail(judge.deviations)
-    asked = lacking(judge.subject, judge.dtypes, unasked, asking, judge.around, judge.words)
-    for name, failure in asked:
-        found = {"failure": failure.as_dict(), "findings": of_probe(judge, name, failure)}
-        session.folder.post(LACKING + name, json.dumps(found))
-
-
-def known_to_fail(deviations: Sequence[Deviation]) -> frozenset[str]:
-    """List what is needed by none but properties that are known to fail: no probe asks for it."""
-    from rnn_ref.parity import properties
-
-    everywhere = [deviation for deviation in deviations if not deviation.where]
-    known, others = set[str](), set[str]()
-    for declared in properties().values():
-        fails = any(each.names(declared.name, declared.group) for each in everywhere)
-        (known if fails else others).update(declared.needs)
-    return frozenset(known - others)
-
-
-def ask_for_dtypes(session: Session) -> None:
-    """Ask in which 16-bit dtypes the subject computes, unless the options name dtypes.
-
-    A function of arrays names its own.
-    """
-    judge = session.judge
-    if session.case is not None or session.option("dtype") or judge.subject.function:
-        return
-    if session.guard is not None:
-        session.guard.note({"probe": LOW[0]})
-    found = computed(judge.subject, judge.without, judge.around)
-    session.folder.post(COMPUTES, " ".join(found))
-
-
 def measure(session: Session) -> None:
     """Measure what the subject's arithmetic is like, once for all processes.
 
@@ -361,66 +311,6 @@ def measure(session: Session) -> None:
         warnings.simplefilter("ignore")
         found = measure(judge.subject, dtypes, judge.without, units=units)
     session.folder.post(MEASURED, json.dumps(found.as_dict()))
-
-
-def prepare(session: Session, items: list[pytest.Item]) -> None:
-    """Put the set-up property first, and load the subject, if any property is to run."""
-    declared = {item: property_of(item) for item in items}
-    compares = [item for item, p in declared.items() if p is not None and p.baseline]
-    if session.option("baseline") is None:
-        items[:] = [item for item in items if item not in compares]
-    elif not any(session.selects(declared[item]) for item in compares):
-        raise pytest.UsageError(
-            "baseline: its property is not selected (see -k, --group and --omit)"
-        )
-    if all(declared[item] is None for item in items):
-        return
-    items.sort(key=lambda item: not getattr(declared[item], "setup", False))
-    session.waits = session.is_worker and getattr(declared[items[0]], "setup", False)
-    require_writable(session.option("json"))
-    session.judge  # noqa: B018 - loads the subject now, for what can't be loaded ends the run
-    session.baseline  # noqa: B018 - the same
-    session.folder.post(ENVIRONMENT, json.dumps(environment(session.options.device)))
-    judge = session.judge
-    told = {"dtypes": judge.dtypes, "function": judge.subject.function is not None}
-    session.folder.post(TOLD, json.dumps(told))
-    session.folder.post(JUDGING, "\n".join([str(session.told_options), *told_of_flushing(session)]))
-    session.folder.post(PLANNED, json.dumps(plan(session, declared, items)))
-
-
-def told_of_flushing(session: Session) -> list[str]:
-    """Say, where it is so, that products take subnormal numbers for zero, and what follows."""
-    flushed = sorted(session.judge.subject.flushed)
-    if not flushed:
-        return []
-    where = f"products in {' and '.join(flushed)} take subnormal numbers for zero here (measured)"
-    return [f"{where}; in these dtypes the bounds allow it, as with --subnormals flushed"]
-
-
-def plan(
-    session: Session, declared: dict[pytest.Item, Property | None], items: Sequence[pytest.Item]
-) -> dict[str, Any]:
-    """Tell what is to be judged, by its node, and how many properties -k leaves out."""
-    entries = {item.nodeid: report_entry(item, p) for item in items if (p := declared[item])}
-    compares = session.option("baseline") is not None
-    return {
-        "entries": entries,
-        "left_out": sum(compares or not p.baseline for p in session.left_out),
-    }
-
-
-def wait_for_setup(session: Session, declared: Property) -> str:
-    """Wait until the set-up property has ended; return why no other is judged, or nothing.
-
-    Processes run at the same time, and what a subject's wiring gets wrong is one failure.
-    """
-    folder = session.folder
-    while session.waits and not declared.setup and not session.is_over:
-        if folder.read_post(READY) or folder.read_post(STOP):
-            session.waits = False
-        else:
-            time.sleep(0.02)
-    return folder.read_post(STOP)
 
 
 def known_deviations(
@@ -446,15 +336,3 @@ def require_known(option: str, values: Sequence[str], known: Sequence[str]) -> N
         if value not in known:
             expected = ", ".join(known) if len(known) < 20 else "the whole name of a property"
             raise pytest.UsageError(f"{option}: expected {expected}, got {value!r}")
-
-
-def require_writable(file: str | None) -> None:
-    """Raise a UsageError if the JSON file that is to be written can't be."""
-    try:
-        if file is not None:
-            require_no_record(file)
-            Path(file).open("a").close()
-    except UnusableFile as error:
-        raise pytest.UsageError(f"json: {error}") from error
-    except OSError as error:
-        raise pytest.UsageError(f"json: {file!r} can't be written: {error.strerror}") from error
