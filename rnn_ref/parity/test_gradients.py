@@ -17,7 +17,7 @@ from rnn_ref.cases.case import Case
 from rnn_ref.cases.problem import Problem
 from rnn_ref.judging.comparison import Comparison, compare_gradients, compare_results, counted
 from rnn_ref.judging.facts import under
-from rnn_ref.judging.failures import Fact, SubjectFault, require
+from rnn_ref.judging.failures import Fact, Raised, SubjectFault, require
 from rnn_ref.judging.oracle import Oracle
 from rnn_ref.judging.properties import in_group
 from rnn_ref.judging.subject import Subject, read_gradients, require_results
@@ -245,6 +245,36 @@ def test_gradients_survive_checkpointing(case: Case, subject: Subject) -> list[C
     subject.backward(problem, *require_results(subject, problem, returned))
     gradients = read_gradients(subject, problem, module, leaves)
     return compare_gradients(problem, gradients, Oracle(problem).gradients())
+
+
+OVERWRITTEN = ("input", "h_0", "weight_hh_l0", "output")
+"""What is overwritten between a call and its backward pass."""
+
+
+@holds_for(
+    promises=("unwritten.versions",),
+    needs=("gradients", "module"),
+    variants=OVERWRITTEN,
+    initial_states=(True,),
+)
+def test_what_is_overwritten_before_backward_gives_no_wrong_gradient(
+    case: Case, subject: Subject
+) -> list[Comparison]:
+    """Backward raises where it needs what was overwritten, or gives the gradients of the call."""
+    problem, name = subject.problem(case), case.variant
+    module, leaves = subject.build(problem), subject.leaves(problem, gradients=True)
+    output, h_n = subject.forward(problem, module, leaves)
+    with subject.calling(f"overwriting {name}"), torch.no_grad():
+        (leaves | {"output": output} | dict(module.named_parameters()))[name].add_(1)
+    try:
+        subject.backward(problem, output, h_n)
+    except SubjectFault as fault:
+        if not isinstance(fault.cause, Raised) or fault.out_of_memory:
+            raise
+        return [counted("backward passes that are refused", 1)]
+    gradients = read_gradients(subject, problem, module, leaves)
+    note = f"{name} overwritten before backward"
+    return under(note, compare_gradients(problem, gradients, Oracle(problem).gradients()))
 
 
 LONG: dict[str, Any] = {"weights": ("contracting",), "inputs": ("normal",), "at_most": 2, "far": ()}

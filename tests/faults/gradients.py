@@ -1,14 +1,17 @@
 """Faults of the backward pass, and of gradients that are asked for in other ways."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from tests.faults.catalogue import GRADIENTS, SLOPES, edit, fault
 from tests.subjects.plain_rnn import Direction, PlainRNN
 
 FROZEN = "what_is_frozen_gets_no_gradient_and_the_rest_its_own"
+OVERWRITTEN = "what_is_overwritten_before_backward_gives_no_wrong_gradient"
 CHANGED = "changed_weights_are_the_ones_that_count"
 
 # fmt: off
@@ -170,3 +173,34 @@ class ScalesTheInputOfEverySecondCall(PlainRNN):
     def run_layers(self, x: Tensor, h_0: Tensor) -> tuple[Tensor, Tensor]:
         self.calls += 1
         return super().run_layers(x if self.calls % 2 else 1.01 * x, h_0)
+
+
+class WithoutVersions(Direction):
+    @staticmethod
+    def forward(ctx: Any, *arguments: Any) -> Tensor:
+        y = Direction.forward(ctx, *arguments)
+        ctx.kept = (*arguments[:4], y.detach())
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> Any:
+        kept = SimpleNamespace(saved_tensors=ctx.kept, relu=ctx.relu)
+        return Direction.backward(kept, dy)
+
+
+@fault(OVERWRITTEN, seen="pytorch/pytorch#24413")
+class KeepsNoVersions(PlainRNN):
+    """What backward needs is kept without its version, and overwriting it goes unseen."""
+
+    direction = WithoutVersions
+
+
+@fault(OVERWRITTEN)
+class ComputesStatesAgain(PlainRNN):
+    """Backward computes the states again, with the weights as they are then."""
+
+    def run_layers(self, x: Tensor, h_0: Tensor) -> tuple[Tensor, Tensor]:
+        if not torch.is_grad_enabled():
+            return super().run_layers(x, h_0)
+        both: tuple[Tensor, Tensor] = checkpoint(super().run_layers, x, h_0, use_reentrant=True)
+        return both
