@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn, Protocol
@@ -172,10 +172,7 @@ class Subject:
             if positional:
                 module = self.factory(I, H, *options.values())
             else:
-                differing = {
-                    name: value for name, value in options.items() if value != DEFAULTS[name]
-                }
-                module = self.factory(I, H, **differing)
+                module = self.factory(I, H, **differing(options))
             module = module.to(device=self.device, dtype=TORCH_DTYPES[problem.dtype])
         with self.calling(Wiring.PARAMETERS):
             set_parameters(module, problem.parameters)
@@ -317,6 +314,11 @@ def options_of(problem: Problem) -> dict[str, Any]:
         "batch_first": problem.layout.batch_first,
         "bidirectional": problem.D == 2,
     }
+
+
+def differing(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Choose the options that are not nn.RNN's defaults."""
+    return {name: value for name, value in options.items() if value != DEFAULTS[name]}
 
 
 def described(value: Any) -> str:

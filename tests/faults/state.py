@@ -209,6 +209,14 @@ class IgnoresTheDtype(PlainRNN):
         super().__init__(*arguments, **options)
 
 
+@fault("a_module_is_made_with_the_default_dtype")
+class IsMadeInFloat32(PlainRNN):
+    """The module is made in float32 whatever the default dtype, unless a dtype is passed."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **{"dtype": torch.float32, **options})
+
+
 @fault("repr_tells_the_sizes")
 class TellsNoSizes(PlainRNN):
     """The representation has no sizes."""
