@@ -40,8 +40,8 @@ from rnn_ref.running.session import (
 
 if TYPE_CHECKING:
     from rnn_ref.judging.failures import Failure
+    from rnn_ref.judging.outcome import Outcome
     from rnn_ref.judging.properties import Property
-    from rnn_ref.judging.search import Outcome
 
 REPORTING = pytest.StashKey[Reporting]()
 
@@ -175,7 +175,7 @@ def end(
     """Judge, put the outcome into the test's report, and fail or skip the test by it."""
     session = request.config.stash[REPORTING].session
     entry: Any = dict(request.node.user_properties)[REPORTED]
-    from rnn_ref.judging.search import TimeIsUp
+    from rnn_ref.judging.outcome import TimeIsUp
 
     with session.inside(request.node.nodeid, entry):
         outcome = judge()

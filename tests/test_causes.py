@@ -16,8 +16,8 @@ from rnn_ref.cases.case import Case
 from rnn_ref.diagnosis.causes import Rank, causes, histogram
 from rnn_ref.diagnosis.fields import fields_that_matter
 from rnn_ref.diagnosis.probes import PROBES, lacking
+from rnn_ref.judging.judge import Judge
 from rnn_ref.judging.pattern import common, pattern
-from rnn_ref.judging.search import Judge
 from rnn_ref.judging.subject import Subject
 from rnn_ref.running.ci import command_value, job_summary, write_badge
 from rnn_ref.running.rows import Row

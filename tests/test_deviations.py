@@ -13,7 +13,8 @@ from torch import nn
 from rnn_ref.cases.case import Case
 from rnn_ref.judging.deviations import BUILT_IN, Deviation, read_ledger
 from rnn_ref.judging.failures import Kind
-from rnn_ref.judging.search import Judge, Outcome
+from rnn_ref.judging.judge import Judge
+from rnn_ref.judging.outcome import Outcome
 from rnn_ref.judging.subject import Subject
 from rnn_ref.running.asking import known_to_fail
 from tests.subjects.misbehaving import BiasIgnored

@@ -16,7 +16,8 @@ from rnn_ref.arithmetic.dtypes import ROUNDING
 from rnn_ref.cases.case import Case
 from rnn_ref.judging.comparison import Element, compare, left_open, same_results, within
 from rnn_ref.judging.failures import Kind, SubjectFault, about_element, named
-from rnn_ref.judging.search import Judge, Outcome
+from rnn_ref.judging.judge import Judge
+from rnn_ref.judging.outcome import Outcome
 from rnn_ref.judging.subject import Subject
 from tests.subjects.correct import Float64Inside, Float64Throughout
 from tests.subjects.misbehaving import Halved

@@ -11,7 +11,7 @@ from torch import nn
 from rnn_ref.cases.case import Case
 from rnn_ref.diagnosis.findings import Explainer
 from rnn_ref.diagnosis.mending import forms_built, mended_network, mended_settings
-from rnn_ref.judging.search import Judge
+from rnn_ref.judging.judge import Judge
 from rnn_ref.judging.subject import Subject
 from rnn_ref.process.settings import restoring_settings
 from rnn_ref.running.options import DTYPES

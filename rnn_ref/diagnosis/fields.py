@@ -10,8 +10,8 @@ from rnn_ref.cases.case import FLAGS, SIZES, Case
 from rnn_ref.cases.selection import outside
 from rnn_ref.diagnosis.budget import Budget
 from rnn_ref.diagnosis.causes import SIMPLEST
+from rnn_ref.judging.judge import Judge, fails
 from rnn_ref.judging.properties import Property
-from rnn_ref.judging.search import Judge, fails
 
 OTHERS: dict[str, Sequence[Any]] = {
     "nonlinearity": ("tanh", "relu"),

@@ -30,8 +30,8 @@ from rnn_ref.diagnosis.mending import (
 from rnn_ref.diagnosis.probes import PROBES, raised_by
 from rnn_ref.diagnosis.reproducer import shown
 from rnn_ref.judging.failures import Failure, Kind
+from rnn_ref.judging.judge import Judge
 from rnn_ref.judging.properties import Property
-from rnn_ref.judging.search import Judge
 from rnn_ref.judging.subject import Subject
 
 LARGEST = size("")

@@ -18,8 +18,8 @@ from torch.nn.utils.rnn import PackedSequence
 
 from rnn_ref.cases.case import Case
 from rnn_ref.cases.problem import Problem
+from rnn_ref.judging.judge import Judge, fails
 from rnn_ref.judging.properties import Property
-from rnn_ref.judging.search import Judge, fails
 from rnn_ref.judging.subject import Subject
 from rnn_ref.process.settings import restore, restoring_settings, settings
 

@@ -9,7 +9,8 @@ from typing import Any
 from rnn_ref.cases.case import Case
 from rnn_ref.cases.corpus import ArraysDiffer, read_corpus
 from rnn_ref.judging.failures import Failure, Kind
-from rnn_ref.judging.search import Judge, Outcome
+from rnn_ref.judging.judge import Judge
+from rnn_ref.judging.outcome import Outcome
 from rnn_ref.recording.compare import compare_records
 from rnn_ref.recording.measure import measure_case, recorder
 from rnn_ref.recording.record import Record, UnusableFile, read_record, require_corpus, totals

@@ -29,9 +29,10 @@ from rnn_ref.running.options import DTYPES, PROFILES, RunOptions
 if TYPE_CHECKING:
     from rnn_ref.diagnosis.findings import Explainer
     from rnn_ref.judging.deviations import Deviation
+    from rnn_ref.judging.judge import Judge
     from rnn_ref.judging.measured import Measured
+    from rnn_ref.judging.outcome import Outcome
     from rnn_ref.judging.properties import Property
-    from rnn_ref.judging.search import Judge, Outcome
     from rnn_ref.judging.subject import Subject
     from rnn_ref.recording.record import Record
 
@@ -168,8 +169,8 @@ class Session:
     def judge(self) -> Judge:
         """The subject, loaded, and what is drawn for it; a UsageError if that can't be."""
         set_threads()
+        from rnn_ref.judging.judge import Judge
         from rnn_ref.judging.loading import load
-        from rnn_ref.judging.search import Judge
         from rnn_ref.process.settings import restoring_settings
 
         options, groups = self.options, self.groups

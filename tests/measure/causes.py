@@ -26,8 +26,8 @@ from rnn_ref.cases.selection import CAPABILITIES
 from rnn_ref.diagnosis.causes import Cause, causes
 from rnn_ref.diagnosis.findings import Explainer, of_probe
 from rnn_ref.diagnosis.probes import lacking
+from rnn_ref.judging.judge import Judge
 from rnn_ref.judging.properties import Property
-from rnn_ref.judging.search import Judge
 from rnn_ref.judging.subject import Subject
 from rnn_ref.process.settings import restoring_settings
 from rnn_ref.running.options import DTYPES, PROFILES

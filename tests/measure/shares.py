@@ -17,8 +17,9 @@ from pathlib import Path
 import torch
 
 from rnn_ref.cases.case import Case
+from rnn_ref.judging.judge import Judge
+from rnn_ref.judging.outcome import Outcome, Violation
 from rnn_ref.judging.properties import Property
-from rnn_ref.judging.search import Judge, Outcome, Violation
 from rnn_ref.process.settings import restoring_settings
 from tests.faults import FAULTS, Fault
 from tests.support.judging import PROPERTIES, dtypes_of

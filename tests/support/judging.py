@@ -16,9 +16,10 @@ from rnn_ref.arithmetic.dtypes import LOW
 from rnn_ref.cases.case import Case
 from rnn_ref.cases.problem import Problem
 from rnn_ref.judging.failures import Failure
+from rnn_ref.judging.judge import Judge
 from rnn_ref.judging.oracle import Oracle
+from rnn_ref.judging.outcome import Outcome
 from rnn_ref.judging.properties import Property
-from rnn_ref.judging.search import Judge, Outcome
 from rnn_ref.judging.subject import Subject
 from rnn_ref.process.settings import restoring_settings
 from rnn_ref.running.options import DTYPES, PROFILES

@@ -68,8 +68,8 @@ def watched() -> Iterator[Counter[str]]:
 
 def time_suite(options: Mapping[str, Any]) -> dict[str, Any]:
     """Judge torch.nn.RNN by each property on a few examples; return rates and shares."""
+    from rnn_ref.judging.judge import Judge
     from rnn_ref.judging.loading import load
-    from rnn_ref.judging.search import Judge
     from rnn_ref.parity import properties
     from rnn_ref.process.environment import environment
     from rnn_ref.process.settings import restoring_settings
