@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from rnn_ref.cases.case import Case
-from rnn_ref.diagnosis.causes import Rank, causes, histogram
+from rnn_ref.diagnosis.causes import JOINED, Rank, causes, histogram
 from rnn_ref.diagnosis.fields import fields_that_matter
 from rnn_ref.diagnosis.probes import PROBES, lacking
 from rnn_ref.judging.judge import Judge
@@ -114,6 +114,20 @@ def test_one_diagnosis_is_one_cause() -> None:
     assert len(found) == 1
     assert found[0].sentence == "all is too large"
     assert found[0].properties == [f"test_{name}" for name in names]
+
+
+@pytest.mark.parametrize("used", JOINED)
+def test_what_is_wrong_with_one_thing_in_histories_too_is_one_cause(used: str) -> None:
+    """Dropout, or an argument by name, that is wrong is told once, by its diagnosis."""
+    right: dict[str, Any] = {"gradients": None, "uses": [used]}
+    names = ("every_step_obeys_the_recurrence", "output_and_h_n_are_within_their_bounds")
+    both = [entry(ScaledReverse, name, group, **right) for name, group in zip(names, "ab", strict=True)]
+    assert len(causes(both)) == 1
+    other = {**both[1], "findings": {**right, "gradients": []}}
+    assert len(causes([both[0], other])) == 2  # a plain call is wrong too
+    said = {"of": "dropout", "sentences": ["nothing is dropped"], "text": ""}
+    both[1]["findings"]["diagnosis"] = said
+    assert [cause.sentence for cause in causes(both)] == ["nothing is dropped"]
 
 
 def test_wrong_numbers_come_before_refusals_and_crashes_between() -> None:

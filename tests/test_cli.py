@@ -324,7 +324,7 @@ def test_a_run_that_is_ended_prints_what_it_has(
 def test_a_limit_ends_a_run_in_time(tmp_path: Path, verify_here: Here, *, apart: bool) -> None:
     """What was not judged by then says --limit; where nothing failed, the status is 2."""
     began = time.monotonic()
-    limit = "8" if apart else "2"  # a process of its own takes time to begin
+    limit = "8" if apart else "4"  # a process of its own takes time to begin
     options = ["--subject", f"{MISBEHAVING}:Right", "--profile", "thorough", "--limit", limit]
     options += ["--json", "found.json"]
     done = verify(tmp_path, *options, "-n", "1") if apart else verify_here(*options)

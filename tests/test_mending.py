@@ -23,6 +23,8 @@ CASE = Case.parse("tanh L2 D1 bias T3 N2 I2 H2 float32 weights=torch input=norma
 FOLLOWS = [
     ("b_hh is dropped", "gradients_have_gradients", "network"),
     ("b_hh is dropped", "a_network_equals_its_cell_unrolled", "network"),
+    ("tanh is applied twice", "gradients_of_packed_sequences_have_gradients", "network"),
+    ("The cell drops b_hh", "a_cells_arguments_may_be_named_and_its_state_none", "cell"),
     ("The cell drops b_hh", "a_network_equals_its_cell_unrolled", "cell"),
     ("The recurrence is cut: each step starts from h_0", "gradients_have_gradients", "network"),
     ("A call leaves the recording of gradients off", "gradients_of_two_calls_add_up", "settings"),

@@ -48,6 +48,9 @@ FACTS = 3
 ONE_FACT = ("dropout",)
 """Groups whose properties look at one thing from several sides: their failures are one cause."""
 
+JOINED = ("dropout", "keyword")
+"""What shows in histories and with packed input too, where a plain call is right: one cause."""
+
 CRASHES = (Kind.ENDED, Kind.HUNG, Kind.MEMORY)
 """The kinds of failure that cost a process."""
 
@@ -97,8 +100,28 @@ def causes(entries: Iterable[Entry]) -> list[Cause]:
     grouped: dict[tuple[Any, ...], list[Entry]] = {}
     for entry in entries:
         grouped.setdefault(key(entry), []).append(entry)
+    for used in JOINED:
+        join(grouped, used)
     found = [cause_of(group) for group in grouped.values()]
     return sorted(found, key=lambda c: (c.rank, c.kind != Kind.NUMBERS, -len(c.properties)))
+
+
+def join(grouped: dict[tuple[Any, ...], list[Entry]], used: str) -> None:
+    """Join the groups that are wrong with one thing of JOINED, unless it has two diagnoses."""
+    wrong = [of for of, group in grouped.items() if all(is_wrong_with(used, e) for e in group)]
+    diagnosed = [of for of in wrong if of[0] == "numbers"]
+    if len(diagnosed) > 1 or not wrong:
+        return
+    first, *others = sorted(wrong, key=lambda of: of not in diagnosed)
+    for of in others:
+        grouped[first] += grouped.pop(of)
+
+
+def is_wrong_with(used: str, entry: Entry) -> bool:
+    """Tell whether numbers or facts are wrong with one thing of JOINED, and a plain call right."""
+    found, kind = entry["findings"], entry["failure"]["kind"]
+    is_right = found.get("gradients") is None
+    return used in found.get("uses", ()) and is_right and kind in (Kind.NUMBERS, Kind.FACT)
 
 
 def key(entry: Entry) -> tuple[Any, ...]:

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rnn_ref.cases.case import Case
+from rnn_ref.cases.history import words_of
 from rnn_ref.diagnosis.budget import Budget
-from rnn_ref.diagnosis.causes import size
+from rnn_ref.diagnosis.causes import JOINED, size
 from rnn_ref.diagnosis.dropout import about_dropout
 from rnn_ref.diagnosis.experiment import Diagnosis, Search, diagnose
 from rnn_ref.diagnosis.fields import fields_that_matter
@@ -63,6 +64,8 @@ class Explainer:
         if not failure.case or failure.kind not in (Kind.NUMBERS, Kind.FACT, Kind.EXCEPTION):
             return found
         budget, case = Budget(self.seconds), Case.parse(failure.case)
+        used = {*declared.needs, *words_of(case.history)}
+        found["uses"] = sorted(used.intersection(JOINED))
         if declared.group != "packing":  # which judges functions, whose calls have no case
             with judge.around():
                 found["gradients"] = shown(judge.subject, case)
@@ -92,6 +95,8 @@ class Explainer:
         case = Case.parse(failure.case)
         direct = plain is not None and failure.kind == Kind.NUMBERS and declared.group != "cell"
         holds = direct or holds_with(mended_network(judge.subject), judge, declared, case)
+        if declared.group == "packed" and plain is not None:  # it is called as the plain call is
+            holds = holds or holds_with(mended_packed(judge.subject), judge, declared, case)
         if holds:
             forms = [case] if direct else [case, *forms_built(judge, declared, case)]
             with judge.around():

@@ -74,16 +74,18 @@ def copying(factory: Callable[..., Any], *arguments: Any, **options: Any) -> Any
     """Make a module that is called with copies."""
     module = factory(*arguments, **options)
     if isinstance(module, torch.nn.Module):
-        module.register_forward_pre_hook(copied)
+        module.register_forward_pre_hook(copied, with_kwargs=True)
     return module
 
 
-def copied(_: Any, arguments: Any) -> Any:
+def copied(_: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
     """Copy tensors, each into memory of its own."""
-    return tuple(
-        a.clone(memory_format=torch.contiguous_format) if isinstance(a, torch.Tensor) else a
-        for a in arguments
-    )
+
+    def copy(a: Any) -> Any:
+        plain = torch.contiguous_format
+        return a.clone(memory_format=plain) if isinstance(a, torch.Tensor) else a
+
+    return tuple(map(copy, arguments)), {name: copy(a) for name, a in named.items()}
 
 
 def mended_packed(subject: Subject) -> Subject:
@@ -131,27 +133,27 @@ def made(
     """Make a module whose calls with one type of input end in right results."""
     module = factory(*arguments, **options)
     if isinstance(module, torch.nn.Module):
-        module.register_forward_pre_hook(note_call)
+        module.register_forward_pre_hook(note_call, with_kwargs=True)
         module.register_forward_hook(partial(put_right, right, of, arguments, options))
     return module
 
 
-def note_call(module: Any, arguments: Any) -> Any:
+def note_call(module: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
     """Keep a call's arguments, and the state of torch's generator, for the right results.
 
     The subject gets copies, as it may write into them.
     """
     noted = module.__dict__.setdefault("noted_calls", [])  # a call may call the module itself
-    noted.append((arguments, torch.get_rng_state()))
-    return copied(module, arguments)
+    noted.append((arguments, named, torch.get_rng_state()))
+    return copied(module, arguments, named)
 
 
 def put_right(
     right: type, of: type, made_with: Any, options: Any, module: Any, _: Any, results: Any
 ) -> Any:
     """Return right results in place of a call's, or None where the input is of another type."""
-    arguments, generator = module.__dict__["noted_calls"].pop()
-    if not isinstance(arguments[0], of):
+    arguments, named, generator = module.__dict__["noted_calls"].pop()
+    if not isinstance(next(iter((*arguments, *named.values()))), of):
         return None
     try:
         with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
@@ -159,7 +161,7 @@ def put_right(
             torch.set_rng_state(generator)
             skeleton = right(*made_with, **{**options, "device": "meta"}).train(module.training)
             weights = {name: getattr(module, name) for name, _ in skeleton.named_parameters()}
-            mended = torch.func.functional_call(skeleton, weights, arguments)
+            mended = torch.func.functional_call(skeleton, weights, arguments, named)
     except (AttributeError, RuntimeError, ValueError, TypeError):
         return None
     return mended if forms(mended) == forms(results) else None
