@@ -121,7 +121,9 @@ def test_what_is_wrong_with_one_thing_in_histories_too_is_one_cause(used: str) -
     """Dropout, or an argument by name, that is wrong is told once, by its diagnosis."""
     right: dict[str, Any] = {"gradients": None, "uses": [used]}
     names = ("every_step_obeys_the_recurrence", "output_and_h_n_are_within_their_bounds")
-    both = [entry(ScaledReverse, name, group, **right) for name, group in zip(names, "ab", strict=True)]
+    both = [
+        entry(ScaledReverse, name, group, **right) for name, group in zip(names, "ab", strict=True)
+    ]
     assert len(causes(both)) == 1
     other = {**both[1], "findings": {**right, "gradients": []}}
     assert len(causes([both[0], other])) == 2  # a plain call is wrong too
