@@ -15,7 +15,15 @@ from hypothesis import Phase
 from hypothesis.strategies import SearchStrategy
 
 from rnn_ref.cases.case import Case
-from rnn_ref.cases.selection import DEEPEST, Domain, emptied, outside, reached, restrict
+from rnn_ref.cases.selection import (
+    DEEPEST,
+    Domain,
+    emptied,
+    in_their_place,
+    outside,
+    reached,
+    restrict,
+)
 from rnn_ref.judging.comparison import Comparison
 from rnn_ref.judging.deviations import Deviation
 from rnn_ref.judging.failures import (
@@ -144,6 +152,8 @@ class Judge:
         Where one dtype is judged alone, no history casts a module to another.
         """
         domain = restrict(declared.domain(structure), self.without)
+        if declared.setup:  # what has no tanh, or no bias, is wired as well
+            domain |= in_their_place(domain, self.without)
         dtypes = domain.get("dtypes", self.dtypes)
         domain["dtypes"] = tuple(dtype for dtype in self.dtypes if dtype in dtypes)
         if self.case is None and "steps" in domain and not CAST.issubset(self.dtypes):
