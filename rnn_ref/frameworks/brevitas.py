@@ -1,6 +1,5 @@
 """brevitas.nn.QuantRNN with its quantizers off."""
 
-import functools
 from typing import Any
 
 import torch
@@ -8,9 +7,6 @@ from brevitas.nn import QuantRNN
 
 import rnn_ref
 from rnn_ref.frameworks.tensors import on_arrays, vjp_of
-
-made = functools.lru_cache(maxsize=64)(QuantRNN)
-"""Make a network; each call loads its weights, and to make one takes longer than the call."""
 
 OFF = dict.fromkeys(("weight_quant", "bias_quant", "io_quant", "gate_acc_quant"))
 
@@ -22,7 +18,7 @@ def network(
     ends = [name.removeprefix("weight_ih") for name in parameters if name.startswith("weight_ih")]
     both, bias = "_l0_reverse" in ends, "bias_ih_l0" in parameters
     H, I = parameters["weight_ih_l0"].shape
-    net = made(
+    net = QuantRNN(
         I, H, len(ends) // (1 + both), nonlinearity, bias, batch_first, both, **OFF,
         dtype=input.dtype,
     )  # fmt: skip
