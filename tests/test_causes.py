@@ -75,6 +75,25 @@ class ScaledReverse(nn.RNN):
         return output, h_n
 
 
+class ForwardAlone(nn.RNN):
+    """Of two directions, the first one's output is returned."""
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        output, h_n = super().forward(input, hx)
+        if not isinstance(output, torch.Tensor):
+            return output, h_n
+        return output[..., : self.hidden_size], h_n
+
+
+class OnlyRelu(nn.RNN):
+    """tanh is refused where it is called."""
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        if self.nonlinearity == "tanh":
+            raise NotImplementedError("tanh")
+        return super().forward(input, hx)
+
+
 @pytest.mark.parametrize("factory", [nn.RNN, CORRECT[0]])
 def test_a_correct_rnn_lacks_nothing(factory: Any) -> None:
     """No probe raises on a subject that can do all."""
@@ -85,6 +104,22 @@ def test_a_correct_rnn_lacks_nothing(factory: Any) -> None:
 def test_what_raises_is_lacking_and_said_once(factory: Any, name: str) -> None:
     """A capability that raises, with or without an initial state, is the only one reported."""
     assert lacks(factory) == [name]
+
+
+def test_a_result_of_another_shape_is_lacking_and_wrong_numbers_are_not() -> None:
+    """What leaves a direction out lacks two; what computes one wrong has it, and is judged."""
+    assert lacks(ForwardAlone) == ["bidirectional"]
+    assert lacks(ScaledReverse, "keyword") == []
+
+
+def test_what_has_no_tanh_is_asked_with_relu() -> None:
+    """Without tanh, the set-up is judged with relu, and probes find nothing more lacking."""
+    assert lacks(OnlyRelu, "tanh") == []
+    subject = Subject("tests:subject", OnlyRelu)
+    judge = Judge(subject, BOTH, 1, without=frozenset(["tanh"]))
+    declared = PROPERTIES["setup_weights_arrive_and_two_tensors_come_back"]
+    assert judge.domain(declared, "")["nonlinearities"] == ("relu",)
+    assert not judge.passed_over(declared, judge.domain(declared, ""))
 
 
 @pytest.mark.parametrize(

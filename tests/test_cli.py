@@ -73,6 +73,7 @@ REFUSED = {
         "omit: expected the whole name of a property, got 'every_step_obeys'",
     ),
     "seed no number": (["--seed", "one"], "invalid int value: 'one'"),
+    "a tanh of no accuracy": (["--tanh", "0"], "expected a number of units above 0, got '0'"),
     "malformed case": (["--case", "tanh L2"], "case: expected D, T, N, I, H"),
     "empty case": (["--case", ""], "case: expected nonlinearity, L, D"),
     "case out of range": (

@@ -30,6 +30,7 @@ LARGE = "relu L1 D1 T2 N5 I55 H32 float32 weights=torch input=large h_0 loss=h_n
 WIDE = "tanh L1 D1 bias T3 N2 I2 H2 float64 weights=torch input=normal h_0 seed=0"
 UNBATCHED = "tanh L1 D1 T9 N1 I3 H3 float64 unbatched weights=sparse input=normal h_0 seed=3703"
 TINY = "relu L1 D1 T2 N1 I1 H47 float64 unbatched weights=torch input=tiny h_0 seed=918"
+ZERO = "relu L1 D1 bias T1 N1 I1 H1 float32 weights=zero input=normal h_0 seed=0"
 WHOLE = "relu L3 D1 bias T4 N5 I1 H4 float32 weights=sparse input=integer h_0 loss=h_n seed=16124"
 
 NAMED = (
@@ -105,6 +106,7 @@ NAMED = (
     ("The recurrent gradient goes through W_hh transposed", SIMPLE, "weight_hh transposed"),
     ("The recurrent gradient is cut every 16 steps", SIMPLE, "is cut every 16 steps"),
     ("relu's slope at 0 is 1", RELU, "the slope of relu is taken as 1"),
+    ("relu's slope at 0 is 0.5, as that of a maximum of two", ZERO, "relu's slope at 0 is 0.5"),
     ("tanh's slope is 1 - y", SIMPLE, "tanh's slope is 1 - y in place of 1 - y^2"),
     (
         "tanh's slope is too large by 1e-5 of itself",

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from rnn_ref.arithmetic.dtypes import ROUNDING, Floats
 from rnn_ref.cases.case import Case
 from rnn_ref.diagnosis.causes import size
 from rnn_ref.diagnosis.experiment import Listing, tiers
@@ -19,12 +20,14 @@ from rnn_ref.diagnosis.gradient_hypotheses import named_gradients
 from rnn_ref.diagnosis.hypotheses import wide_hypotheses
 from rnn_ref.diagnosis.pairs import Pairs
 from rnn_ref.judging.oracle import Oracle
-from rnn_ref.vectors import safetensors
+from rnn_ref.vectors import folder, safetensors
 from rnn_ref.vectors.explained import is_plain
 from rnn_ref.vectors.following import follow
 from rnn_ref.vectors.judged import Judged, judge
+from rnn_ref.vectors.sets import cases_of
 from rnn_ref.vectors.vector import Vector, caller_index, to_caller
 from rnn_ref.vectors.verdict import Verdict, verdict
+from tests.subjects.correct import Loop
 from tests.support.programs import (
     RIGHT,
     Results,
@@ -133,6 +136,32 @@ def test_an_error_within_a_wide_bound_is_found_by_its_step(
     assert wrong.note == "from the states in output"
     assert wrong.first
     assert wrong.first.index == (vector.case.T - 1, 0, 0, 0)
+
+
+class CoarseTanh(Loop):
+    """tanh is 6 units of roundoff too large."""
+
+    def activate(self, a: Tensor) -> Tensor:
+        tanh = a.double().tanh() * (1 + 6 * ROUNDING["float32"].u)
+        return a.relu() if self.nonlinearity == "relu" else tanh.to(a.dtype)
+
+
+def test_a_coarse_tanh_conforms_where_the_bounds_take_it(tmp_path: Path) -> None:
+    """The manifest keeps --tanh; without it the same results are wrong, and the option is named."""
+    cases = cases_of("smoke", ("float32",), ("deep", "bidirectional", "gradients"))[:3]
+    lines = {}
+    for units in (None, 7.0):
+        path = tmp_path / str(units)
+        folder.write(path, cases, {}, gradients=False, flushed=False, tanh=units)
+        read = folder.read(path)
+        vectors = list(read.vectors(read.entries))
+        written = Written(path, vectors, [dict[str, Floats]() for _ in vectors])
+        lines[units] = verdict_on(program_of(CoarseTanh), written, path).lines("it", 120)
+    (hint,) = {line.strip() for line in lines[None] if "tanh" in line and "case:" not in line}
+    assert hint.startswith("within twice its bound, which assumes a tanh within 4 u (see rnn-ref")
+    assert lines[7.0][-1].startswith("it: conforms. 3 cases, ")
+    assert lines[7.0][-1].endswith(" of its bound, vectors --tanh 7")
+    assert "--tanh" not in lines[None][-1]
 
 
 def forgetful(_: Vector, results: Results) -> Results:

@@ -148,6 +148,16 @@ def emptied(domain: Domain, without: Iterable[str]) -> list[str]:
     return [name for name in without if empty.intersection(CAPABILITIES[name].remaining)]
 
 
+def in_their_place(domain: Domain, without: Iterable[str]) -> Domain:
+    """Return, for the arguments that a lack has left no value, those that remain without it."""
+    return {
+        argument: values
+        for name in without
+        for argument, values in CAPABILITIES[name].remaining.items()
+        if argument in domain and not domain[argument]
+    }
+
+
 def outside(case: Case, domain: Domain) -> str:
     """Name the first field of a case that is outside a domain; empty if it is inside."""
     if bool(case.history) != ("steps" in domain):

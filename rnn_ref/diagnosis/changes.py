@@ -171,6 +171,10 @@ class Run(NamedTuple):
         return self._replace(dy=self.dy[steps], dh=dh, x=self.x[steps], h_0=h_0, y=self.y[steps])
 
 
+Differentiate = Callable[[Run], Differential]
+"""Differentiates a run, in its own way."""
+
+
 def summed(dxs: Sequence[Array], _l: int) -> Array:
     """Add up the directions' gradients of what they both read, as the reference does."""
     return dxs[0] + dxs[1] if len(dxs) == 2 else dxs[0]

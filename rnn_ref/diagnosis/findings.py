@@ -28,7 +28,7 @@ from rnn_ref.diagnosis.mending import (
     mended_packed,
     mended_settings,
 )
-from rnn_ref.diagnosis.probes import PROBES, raised_by
+from rnn_ref.diagnosis.probes import PROBES, lack
 from rnn_ref.diagnosis.reproducer import shown
 from rnn_ref.judging.failures import Failure, Kind
 from rnn_ref.judging.judge import Judge
@@ -179,11 +179,11 @@ def of_probe(judge: Judge, name: str, failure: Failure) -> dict[str, Any]:
     with judge.around():
         found: dict[str, Any] = {"gradients": shown(judge.subject, case)}
 
-    def raises(mended: Subject) -> bool:
+    def lacks(mended: Subject) -> bool:
         with judge.around():
-            return raised_by(PROBES[name], mended, case) is not None
+            return lack(PROBES[name], mended, case) is not None
 
-    if raises(mended_network(judge.subject)) and not raises(mended_settings(judge.subject)):
+    if lacks(mended_network(judge.subject)) and not lacks(mended_settings(judge.subject)):
         found["follows"] = SETTINGS
     return found
 

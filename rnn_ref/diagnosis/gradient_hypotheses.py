@@ -13,6 +13,7 @@ from rnn_ref.diagnosis.changes import (
     BackwardChange,
     ChangedBackward,
     Differential,
+    Differentiate,
     Hypothesis,
     Run,
     stored,
@@ -20,8 +21,9 @@ from rnn_ref.diagnosis.changes import (
 from rnn_ref.diagnosis.hypotheses import clipped
 from rnn_ref.diagnosis.order_hypotheses import scaled, transposed
 from rnn_ref.diagnosis.places import KINDS, Where, everywhere, parts, with_others
+from rnn_ref.diagnosis.slope_hypotheses import about_slope
 from rnn_ref.judging.oracle import Oracle
-from rnn_ref.reference import Array, Weights
+from rnn_ref.reference import Weights
 
 FACTORS = {
     "zero": 0.0, "doubled": 2.0, "halved": 0.5, "negated": -1.0,
@@ -189,9 +191,6 @@ def about_flow(p: Problem) -> Iterator[Hypothesis]:
 def sum_of(dxs: Any) -> Any:
     """Add up what the directions give."""
     return dxs[0] + dxs[1] if len(dxs) == 2 else dxs[0]
-
-
-Differentiate = Callable[[Run], Differential]
 
 
 def local(p: Problem, where: Where) -> Iterator[Hypothesis]:
@@ -367,29 +366,3 @@ def with_state_after(r: Run) -> Differential:
 def without_h_0(r: Run) -> Differential:
     """Count h_0 as zero in W_hh's gradient."""
     return r._replace(h_0=stored(r.h_0 * 0)).differentiated()
-
-
-def about_slope(p: Problem) -> Iterator[tuple[str, Differentiate]]:
-    """List changes of the nonlinearity's slope, as functions of its result."""
-    slopes: dict[str, Callable[[Array], Array]] = {
-        f"the slope of {p.nonlinearity} is taken as 1": lambda y: 1 - y * 0,
-    }
-    if p.nonlinearity == "tanh":
-        slopes |= {
-            "tanh's slope is 1 - y in place of 1 - y^2": lambda y: 1 - y,
-            "tanh's slope is 1 + y^2 in place of 1 - y^2": lambda y: 1 + y * y,
-            "tanh's slope is 1 - tanh(y)^2: that of a second tanh": lambda y: (
-                1 - np.tanh(y) * np.tanh(y)
-            ),
-            "tanh's slope is y (1 - y): that of a sigmoid": lambda y: y * (1 - y),
-            "tanh's slope is that of relu": lambda y: y > 0,
-        }
-    else:
-        slopes["relu's slope is that of tanh"] = lambda y: 1 - y * y
-    for sentence, slope in slopes.items():
-        yield sentence, partial(sloped, slope=slope)
-
-
-def sloped(r: Run, slope: Callable[[Array], Array]) -> Differential:
-    """Take another slope."""
-    return r._replace(activation=r.activation._replace(slope=slope)).differentiated()

@@ -13,8 +13,9 @@ from rnn_ref.arithmetic.bounded import Bounded
 from rnn_ref.arithmetic.dtypes import ROUNDING, Rounding
 from rnn_ref.cases.problem import Problem
 from rnn_ref.diagnosis.changes import BackwardChange, Hypothesis, error_of, replaced, value_of
-from rnn_ref.diagnosis.gradient_hypotheses import changed, sloped
+from rnn_ref.diagnosis.gradient_hypotheses import changed
 from rnn_ref.diagnosis.precision_hypotheses import coarser
+from rnn_ref.diagnosis.slope_hypotheses import sloped
 from rnn_ref.judging.oracle import Oracle
 from rnn_ref.reference import Array
 

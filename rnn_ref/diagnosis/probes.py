@@ -1,7 +1,7 @@
-"""Ask, before the properties, what a subject can do at all: what raises is said once.
+"""Ask, before the properties, what a subject can do at all: what it can't is said once.
 
-Each probe is the plainest case with one thing more. What it raises is that thing's; results
-that are wrong are left to the properties.
+Each probe is the plainest case with one thing more. What it raises is that thing's, and so are
+results of another shape, which have left it out; wrong numbers are left to the properties.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 from rnn_ref.bridge import TORCH_DTYPES
 from rnn_ref.cases.case import Case
 from rnn_ref.diagnosis.causes import CAPABILITY, SETUP
-from rnn_ref.judging.failures import Failure, Kind, Raised, SubjectFault
+from rnn_ref.judging.failures import Fact, Failure, Kind, Raised, SubjectFault, Wiring
 from rnn_ref.judging.replay import command
 from rnn_ref.judging.subject import Subject
 
@@ -138,6 +138,10 @@ def on_case(**fields: object) -> Callable[[Subject, Case], None]:
 def plain_cases(dtypes: Sequence[str], missing: Iterable[str]) -> list[Case]:
     """List the cases that every probe is tried on: without an initial state, and with one."""
     plain = PLAIN if PLAIN.dtype in dtypes else replace(PLAIN, dtype=dtypes[0])
+    if "tanh" in missing:
+        plain = replace(plain, nonlinearity="relu")
+    if "bias" in missing:
+        plain = replace(plain, bias=False)
     return [plain] if "h_0" in missing else [plain, replace(plain, h_0=True)]
 
 
@@ -198,31 +202,39 @@ def lacking(
         asking(name)
         for plain in plain_cases(dtypes, missing):
             with around():
-                cause = raised_by(probe, subject, plain)
+                cause = lack(probe, subject, plain)
             if cause:
                 missing.add(name)
                 yield name, failure_of_probe(subject, name, plain, cause, words)
                 break
 
 
-def raised_by(
+SHAPES = (Wiring.OUTPUT, Wiring.H_N)
+"""The facts that are so of no network that has left out layers, a direction, or an axis."""
+
+
+def lack(
     probe: Callable[[Subject, Case], None], subject: Subject, case: Case
-) -> Raised | None:
-    """Run a probe, and return what it raised."""
+) -> Raised | Fact | None:
+    """Run a probe, and return what it raised, or the shape that its results should not have."""
     try:
         with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
             warnings.simplefilter("ignore")
             probe(subject, case)
     except SubjectFault as fault:
-        return fault.cause if isinstance(fault.cause, Raised) else None
+        cause = fault.cause
+        return cause if isinstance(cause, Raised) or cause.what in SHAPES else None
     return None
 
 
 def failure_of_probe(
-    subject: Subject, name: str, plain: Case, cause: Raised, words: Sequence[str]
+    subject: Subject, name: str, plain: Case, cause: Raised | Fact, words: Sequence[str]
 ) -> Failure:
     """Make the failure of a probe, with the command that asks again."""
     case = replace(plain, **VARIED.get(name, {}))  # type: ignore[arg-type]
     told = ["verify", *words, "-k", SETUP]
     replay = command(*told, subject=subject.name, device=subject.device)
-    return Failure(Kind.EXCEPTION, CAPABILITY + name, str(case), replay, raised=cause)
+    about = CAPABILITY + name, str(case), replay
+    if isinstance(cause, Fact):
+        return Failure(Kind.FACT, *about, fact=cause)
+    return Failure(Kind.EXCEPTION, *about, raised=cause)

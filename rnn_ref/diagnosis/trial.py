@@ -118,11 +118,14 @@ class Trial:
     def is_far(self, expected: dict[str, Any]) -> bool:
         """Tell, from values without bounds, whether it is vain to compute the bounds.
 
-        They are supposed to be no more than FAR times the largest of the unchanged reference.
+        They are supposed to be no more than FAR times the largest of the unchanged reference,
+        or, where that is exact, than FAR roundings of the largest value.
         """
+        u = self.oracle.problem.rounding.u
         for name, value in expected.items():
-            bound = self.unchanged[name].stored.error
-            if bound.size and (np.abs(self.got[name] - value) > FAR * bound.max()).any():
+            bound = self.unchanged[name].stored.error.max(initial=0.0)
+            bound = bound or u * np.abs(value).max(initial=0.0)
+            if (np.abs(self.got[name] - value) > FAR * bound).any():
                 return True
         return False
 

@@ -24,7 +24,7 @@ FRAMEWORKS = {
     ),
     "Keras": Way("rnn_ref.frameworks.keras:rnn", requires=("keras",)),
     "MLX": Way("rnn_ref.frameworks.mlx:rnn", requires=("mlx",)),
-    "ONNX Runtime": Way("rnn_ref.frameworks.onnx_runtime:rnn", requires=("onnx", "onnxruntime")),
+    "ONNX Runtime": Way("rnn_ref.frameworks.onnx_runtime:rnn", requires=("onnxruntime", "onnx")),
     "Opacus": Way("rnn_ref.frameworks.opacus:RNN", requires=("opacus",)),
     "OpenVINO": Way(
         "rnn_ref.frameworks.openvino:RNN",

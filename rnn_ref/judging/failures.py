@@ -152,12 +152,12 @@ NEAR = 2.0
 """The ratio up to which a failure may be one of what the bounds assume."""
 
 
-def assumed(failure: Failure) -> list[str]:
-    """Say what the bounds assume of tanh, where a failure is within twice its bound."""
+def assumed(failure: Failure, see: str = "--tanh") -> list[str]:
+    """Say what the bounds assume of tanh, and the option, where a failure is within twice them."""
     worst = max((comparison.ratio for comparison in failure.comparisons), default=math.inf)
     if not failure.tanh or worst > NEAR:
         return []
-    return [f"within twice its bound, which assumes a tanh within {failure.tanh:g} u (see --tanh)"]
+    return [f"within twice its bound, which assumes a tanh within {failure.tanh:g} u (see {see})"]
 
 
 def sentence(cause: Fact | Raised) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rnn_ref.cases.case import Case
-from rnn_ref.cases.selection import Domain, emptied, outside, restrict
+from rnn_ref.cases.selection import Domain, emptied, in_their_place, outside, restrict
 from rnn_ref.judging.deviations import Deviation
 from rnn_ref.judging.failures import (
     Failure,
@@ -85,6 +85,8 @@ class Judge:
         Where one dtype is judged alone, no history casts a module to another.
         """
         domain = restrict(declared.domain(structure), self.without)
+        if declared.setup:  # what has no tanh, or no bias, is wired as well
+            domain |= in_their_place(domain, self.without)
         dtypes = domain.get("dtypes", self.dtypes)
         domain["dtypes"] = tuple(dtype for dtype in self.dtypes if dtype in dtypes)
         if self.case is None and "steps" in domain and not CAST.issubset(self.dtypes):

@@ -5,6 +5,8 @@ Imports neither torch nor Hypothesis: the plugin is loaded in every pytest run.
 
 from __future__ import annotations
 
+import argparse
+import math
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +20,18 @@ DTYPES = DEFAULT_DTYPES
 
 PROFILES = {"smoke": 3, "quick": 40, "default": 200, "thorough": 2000}
 """Examples of each property, by profile."""
+
+
+def units(text: str) -> float:
+    """Read how many units of roundoff a tanh may be off; raise ArgumentTypeError for no such."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a number of units above 0, got {text!r}")
+    return number
+
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "subject": {
@@ -81,7 +95,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "help": "flushed: accept subnormal numbers that are taken for zero (default: kept)",
     },
     "tanh": {
-        "type": float,
+        "type": units,
         "metavar": "UNITS",
         "help": "accept a tanh that is off by UNITS units of roundoff (default: 4)",
     },

@@ -33,6 +33,7 @@ def add_vectors(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
     vectors.add_argument("--dtype", **{**OPTIONS["dtype"], "help": f"{help} the corpus's)"})
     vectors.add_argument("--without", **{**OPTIONS["without"], "help": WITHOUT.format("write")})
     vectors.add_argument("--subnormals", **OPTIONS["subnormals"])
+    vectors.add_argument("--tanh", **OPTIONS["tanh"])
     vectors.set_defaults(run=write_vectors)
 
 
@@ -74,6 +75,7 @@ def write_vectors(options: argparse.Namespace) -> int:
         {"version": own_version(), "set": options.set},
         gradients="gradients" not in options.without,
         flushed=options.subnormals == "flushed",
+        tanh=options.tanh,
     )
     manifest = Path(options.folder) / MANIFEST
     show([f"{plural(len(cases), 'case', 'cases')}, {size / 1e6:.1f} MB, listed in {manifest}\n"])

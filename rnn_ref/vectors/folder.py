@@ -33,9 +33,10 @@ SCHEMA = 1
 SUFFIX = ".safetensors"
 
 
-def rounding_of(dtype: str, *, flushed: bool) -> Rounding:
-    """Return the rounding model that the bounds assume."""
-    return ROUNDING[dtype].flushing if flushed else ROUNDING[dtype]
+def rounding_of(dtype: str, *, flushed: bool, tanh: float | None) -> Rounding:
+    """Return the rounding model that the bounds assume; `tanh` is in units of roundoff."""
+    rounding = ROUNDING[dtype].flushing if flushed else ROUNDING[dtype]
+    return rounding if tanh is None else replace(rounding, tanh=tanh)
 
 
 def write(
@@ -45,16 +46,20 @@ def write(
     *,
     gradients: bool,
     flushed: bool,
+    tanh: float | None = None,
 ) -> int:
     """Write vectors and their manifest into a new or empty folder; return the number of bytes.
 
-    `described` says which cases these are. Raises UnusableFile where the folder can't be used.
+    `described` says which cases these are. The bounds allow subnormal numbers that are `flushed`,
+    and a tanh that is off by so many units of roundoff. Raises UnusableFile where the folder
+    can't be used.
     """
     entries, bytes_written = [], 0
+    rounding = {dtype: rounding_of(dtype, flushed=flushed, tanh=tanh) for dtype in ROUNDING}
     try:
         require_empty(folder)
         for number, case in enumerate(cases):
-            problem = case.problem(rounding_of(case.dtype, flushed=flushed))
+            problem = case.problem(rounding[case.dtype])
             vector = make(f"{number:03}{SUFFIX}", case, problem, gradients=gradients)
             texts = {"case": str(case), **{n: text(o) for n, o in options_of(case).items()}}
             file = folder / vector.file
@@ -67,7 +72,7 @@ def write(
             **described,
             "gradients": gradients,
             "subnormals": "flushed" if flushed else "kept",
-            "tanh": {dtype: rounding.tanh for dtype, rounding in ROUNDING.items()},
+            "tanh": {dtype: each.tanh for dtype, each in rounding.items()},
             "cases": entries,
         }
         (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
@@ -145,8 +150,8 @@ class Folder:
     def vector(self, entry: dict[str, Any], *, gradients: bool) -> Vector:
         """Read one vector; raise ValueError where a number that a program is given was changed."""
         case = Case.parse(entry["case"])
-        rounding = rounding_of(case.dtype, flushed=self.manifest["subnormals"] == "flushed")
-        rounding = replace(rounding, tanh=self.manifest["tanh"][case.dtype])
+        flushed, tanh = self.manifest["subnormals"] == "flushed", self.manifest["tanh"]
+        rounding = rounding_of(case.dtype, flushed=flushed, tanh=tanh[case.dtype])
         problem = case.problem(rounding)
         arrays, _ = safetensors.read(self.path / entry["file"])
         for name, array in given(problem).items():

@@ -78,7 +78,9 @@ class Judged:
         line = str(self.vector.case)
         failures = [Failure(Kind.FACT, "", line, "", fact=fact) for fact in self.facts]
         if self.over:
-            failures.append(Failure(Kind.NUMBERS, "", line, "", comparisons=self.over))
+            p = self.vector.problem
+            units = p.rounding.tanh if p.nonlinearity == "tanh" else 0.0
+            failures.append(Failure(Kind.NUMBERS, "", line, "", comparisons=self.over, tanh=units))
         return failures
 
     def place(self) -> str:

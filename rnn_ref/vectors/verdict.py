@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rnn_ref.diagnosis.causes import Cause, cause_of
-from rnn_ref.judging.failures import Failure
+from rnn_ref.judging.failures import Failure, assumed
+from rnn_ref.judging.measured import TANH
 from rnn_ref.running.rows import plural, ratio
 from rnn_ref.running.summary import cause_lines
 from rnn_ref.vectors.explained import explain, is_plain
@@ -43,9 +44,18 @@ class Verdict:
             plural(sum(c.elements for c in compared), "element", "elements"),
             f"{left_open:,} left open" if left_open else "",
             f"worst error {ratio(max(numbers))} of its bound" if numbers else "",
+            *self.allowed(),
         ]
         how = f"does not conform: {plural(len(self.causes), 'cause', 'causes')}"
         return f"{name}: {how if wrong else 'conforms'}. {', '.join(filter(None, told))}"
+
+    def allowed(self) -> list[str]:
+        """Say with which options the vectors were written that allow more than others."""
+        rounding = [each.vector.problem.rounding for each in self.judged]
+        units = max((each.tanh for each in rounding), default=TANH)
+        flushed = any(each.flush for each in rounding)
+        words = [] if units == TANH else [f"vectors --tanh {units:g}"]
+        return [*words, *(["vectors --subnormals flushed"] if flushed else [])]
 
     def lines(self, name: str, width: int) -> list[str]:
         """Write each cause in a few lines, and the closing line."""
@@ -119,6 +129,7 @@ def cause_of_group(group: Sequence[tuple[Judged, Failure]], cases: int) -> Cause
     ]
     cause = cause_of(entries)
     told = next(each for each, _ in group if str(each.vector.case) == cause.case)
+    near = [assumed(failure, see="rnn-ref vectors --tanh") for _, failure in group]
     ratios = [c.ratio for _, failure in group for c in failure.comparisons]
     where = f"in {len(group):,} of {plural(cases, 'case', 'cases')}, as in {told.place()}"
     return replace(
@@ -126,7 +137,7 @@ def cause_of_group(group: Sequence[tuple[Judged, Failure]], cases: int) -> Cause
         properties=(),
         groups=(),
         worst=max(ratios, default=None),
-        evidence=[where, *cause.evidence],
+        evidence=[where, *(near[0] if all(near) else []), *cause.evidence],
     )
 
 

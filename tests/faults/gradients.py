@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from tests.faults.catalogue import GRADIENTS, SLOPES, edit, fault
+from tests.subjects.correct import Loop
 from tests.subjects.plain_rnn import Direction, PlainRNN
 
 FROZEN = "what_is_frozen_gets_no_gradient_and_the_rest_its_own"
@@ -67,6 +68,14 @@ edit("Second derivatives are cut", "gradients_have_gradients", seen="pytorch/pyt
      old="x, h_0, W_ih, W_hh, y = ctx.saved_tensors",
      new="x, h_0, W_ih, W_hh, y = (a.detach() for a in ctx.saved_tensors)")
 # fmt: on
+
+
+@fault("whole_gradients_come_out_exactly")
+class SharesTiesOfRelu(Loop):
+    """relu's slope at 0 is 0.5, as that of a maximum of two."""
+
+    def activate(self, a: Tensor) -> Tensor:
+        return torch.maximum(a, 0 * a.detach()) if self.nonlinearity == "relu" else a.tanh()
 
 
 @fault("gradients_of_two_calls_add_up")
