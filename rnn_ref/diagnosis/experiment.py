@@ -19,10 +19,15 @@ from rnn_ref.diagnosis.gradient_hypotheses import (
     local_gradients,
     named_gradients,
     named_local_gradients,
+    renamed_gradients,
     wide_gradients,
 )
 from rnn_ref.diagnosis.gradient_precision import precise_gradients
-from rnn_ref.diagnosis.hypotheses import local_hypotheses, wide_hypotheses
+from rnn_ref.diagnosis.hypotheses import (
+    local_hypotheses,
+    renamed_hypotheses,
+    wide_hypotheses,
+)
 from rnn_ref.diagnosis.measured_hypotheses import Seen, are_there, measured
 from rnn_ref.diagnosis.pairs import Pairs
 from rnn_ref.diagnosis.precision_hypotheses import precision_hypotheses
@@ -47,8 +52,11 @@ TIERS: dict[str, tuple[Listing, ...]] = {
 }
 """The hypotheses of each kind; later ones are tried where no earlier one fits."""
 
-WIDE: dict[str, Listing] = {"results": wide_hypotheses, "gradients": wide_gradients}
-"""The last tier of each kind that is about the whole network."""
+WIDE: dict[str, Listing] = {"results": wide_hypotheses, "gradients": local_gradients}
+"""The tier of each kind behind which hypotheses with measured constants are tried."""
+
+RENAMED: dict[str, Listing] = {"results": renamed_hypotheses, "gradients": renamed_gradients}
+"""Hypotheses about parts of a network by all names: of those that others forms of cases have."""
 
 WIDENING = (precision_hypotheses, precise_gradients)
 """The tiers whose hypotheses widen the bounds."""
@@ -154,7 +162,7 @@ class Sifting:
             if survivors and (sentences := self.confirmed(tier, survivors)):
                 return self.said(sentences, tier)
         single = [tier for tier in tiers(self.of, self.wrong[0]) if tier not in WIDENING]
-        found = Pairs(lambda p: [h for tier in single for h in tier(p)])
+        found = Pairs(lambda p: [h for tier in single for h in tier(p)], RENAMED[self.of])
         found.search(self.wrong[0], lambda: self.budget.left)
         sentences = self.confirmed(found, self.filtered(found, self.wrong[0], None))
         return self.said(sentences, found)
@@ -179,10 +187,17 @@ class Sifting:
             self.attempt(draw)
         return len(self.wrong) >= WRONG_CASES and all(map(keeps_its_own, self.wrong))
 
-    def filtered(self, tier: Listing, trial: Trial, among: Sequence[str] | None) -> list[str]:
-        """Return the sentences of a tier that explain a trial; none if time runs out."""
+    def filtered(
+        self, tier: Listing, trial: Trial, among: Sequence[str] | None, *, known: bool = False
+    ) -> list[str]:
+        """Return the sentences of a tier that explain a trial; none if time runs out.
+
+        Those that are `known` explain another form of case.
+        """
         left, p = [], trial.oracle.problem
         hypotheses = {h.sentence: h for h in tier(p) if not (h.of_tanh and self.has_tanh_of(p))}
+        if among is not None and not hypotheses.keys() >= set(among):
+            hypotheses = {h.sentence: h for h in RENAMED[self.of](p)} | hypotheses
         for sentence in hypotheses if among is None else among:
             if not self.budget.left:
                 return []
@@ -191,7 +206,7 @@ class Sifting:
             if hypothesis is None:  # it is about a step or a layer that this case lacks
                 fits = not trial.wrong_elements
             else:
-                fits = trial.is_explained(hypothesis)
+                fits = trial.is_explained(hypothesis, known=known)
             left += [sentence] if fits else []
         return left
 
@@ -269,5 +284,6 @@ class Search(Sifting):
 
     def left_of(self, diagnosis: Diagnosis) -> Diagnosis | None:
         """Say which sentences of another form's diagnosis explain this form too; None if none."""
-        left = self.filtered(diagnosis.listing, self.wrong[0], diagnosis.sentences)
+        said, listing = diagnosis.sentences, diagnosis.listing
+        left = self.filtered(listing, self.wrong[0], said, known=True)
         return replace(diagnosis, sentences=tuple(left)) if left else None

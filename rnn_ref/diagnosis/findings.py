@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from rnn_ref.arithmetic.dtypes import LOW
 from rnn_ref.cases.case import Case
 from rnn_ref.diagnosis.budget import Budget
 from rnn_ref.diagnosis.causes import size
@@ -184,10 +185,16 @@ def of_probe(judge: Judge, name: str, failure: Failure) -> dict[str, Any]:
 
 
 def fullest(judge: Judge, form: Case) -> Case:
-    """Give a form two layers, two directions and an h_0, where the subject has them."""
+    """Give a form three layers, two directions and an h_0, where the subject has them.
+
+    Of two layers one can't tell what is so of the last, of the second, or of all but the first.
+    What is wrong in a 16-bit dtype is looked for in float32, whose bounds tell more apart.
+    """
+    sharp = form.dtype in LOW and "float32" in judge.dtypes
     return replace(
         form,
-        L=form.L if "deep" in judge.without else max(form.L, 2),
+        dtype="float32" if sharp else form.dtype,
+        L=form.L if "deep" in judge.without else max(form.L, 3),
         D=form.D if "bidirectional" in judge.without else 2,
         h_0=form.h_0 or "h_0" not in judge.without,
         T=1, N=1, I=1, H=1,

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from rnn_ref.cases.problem import Problem
+from rnn_ref.diagnosis.activation_hypotheses import clipped
 from rnn_ref.diagnosis.changes import (
     BackwardChange,
     ChangedBackward,
@@ -17,9 +18,8 @@ from rnn_ref.diagnosis.changes import (
     Run,
     stored,
 )
-from rnn_ref.diagnosis.hypotheses import clipped
 from rnn_ref.diagnosis.order_hypotheses import scaled, transposed
-from rnn_ref.diagnosis.places import KINDS, Where, everywhere, parts, with_others
+from rnn_ref.diagnosis.places import KINDS, Where, everywhere, named_parts, parts, with_others
 from rnn_ref.judging.oracle import Oracle
 from rnn_ref.reference import Array, Weights
 
@@ -46,9 +46,20 @@ def named_local_gradients(p: Problem) -> list[Hypothesis]:
 
 def local_gradients(p: Problem) -> list[Hypothesis]:
     """List what may be wrong with the backward pass of a part of the network."""
+    return of_parts(p, parts(p.L, p.D))
+
+
+def renamed_gradients(p: Problem) -> list[Hypothesis]:
+    """List what may be wrong with gradients of a part of the network, by all its names."""
+    among = named_parts(p.L, p.D)
+    return [*(h for where in among for h in by_name(p, where)), *of_parts(p, among)]
+
+
+def of_parts(p: Problem, among: list[Where]) -> list[Hypothesis]:
+    """List what may be wrong with the backward pass of some parts of the network."""
     return [
         h._replace(reach=with_others(where, p.L, p.D, above=False))
-        for where in parts(p.L, p.D)
+        for where in among
         for h in local(p, where)
     ]
 
