@@ -78,7 +78,7 @@ def more_cases(case: Case, widens: bool) -> Iterator[Draw]:
     """Draw further cases: other sizes and seeds, both in plain regimes and in the case's."""
     own = Sizes(case.T, case.N, case.I, case.H)
     if widens:
-        yield sized(case, ONE_STEP, 9, plain=True)
+        yield from (sized(case, ONE_STEP, seed, plain=True) for seed in (8, 9))
         yield from (small(case, seed) for seed in (2, 3, 4))
     for seed, sizes in enumerate(MORE, start=10):
         yield sized(case, sizes, seed, plain=True)

@@ -147,16 +147,16 @@ class Explainer:
         return self.known[form]
 
     def sought(self, judge: Judge, case: Case, form: Case) -> Diagnosis | None:
-        """Diagnose a form by a full network, by itself, and by what explains other forms."""
-        subject, full, single = judge.subject, fullest(judge, form), replace(form, L=1, D=1)
-        if full != form and (found := left_of(subject, case, self.of_form(subject, full))):
-            return found
+        """Diagnose a form by a full network, by a single layer, by itself, and by other forms."""
+        subject, full = judge.subject, fullest(judge, form)
+        for richer in (full, replace(full, L=1, D=1)):
+            if richer != form and (found := left_of(subject, case, self.of_form(subject, richer))):
+                return found
         own = self.of_form(subject, form, case)
         if own and len(own.sentences) > 1:
             return left_of(subject, full, own) or own
         if own is None or own.sentences:
             return own
-        self.of_form(subject, single)
         for other in {d.sentences: d for d in self.tried.values() if d and d.sentences}.values():
             if found := left_of(subject, case, other):
                 return found

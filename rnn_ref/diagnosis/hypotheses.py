@@ -26,6 +26,7 @@ from rnn_ref.diagnosis.order_hypotheses import (
     orders_of_h_n,
 )
 from rnn_ref.diagnosis.places import KINDS, Where, everywhere, named_parts, parts, with_others
+from rnn_ref.diagnosis.precision_hypotheses import of_one_layer
 from rnn_ref.diagnosis.step_hypotheses import Runs, about_step
 from rnn_ref.reference import (
     Activation,
@@ -54,11 +55,15 @@ def local_hypotheses(p: Problem) -> list[Hypothesis]:
 
 
 def renamed_hypotheses(p: Problem) -> list[Hypothesis]:
-    """List what may be wrong of a part of the network, by all names of that part."""
+    """List what may be wrong of a part of the network, by all names of that part.
+
+    Behind that stands what only a single layer can show, for deeper ones.
+    """
     return [
         *of_parts(p, named_parts(p.L, p.D), renamed=True),
         *orders_of_h_n(p.L, p.D, renamed=True),
         *renamed_h_0(p),
+        *of_one_layer(p),
     ]
 
 
