@@ -117,7 +117,7 @@ NAMED = (
     ("h_n's gradient is doubled", SIMPLE, "the gradient of h_n is doubled"),
     ("The reverse direction gives the input no gradient", DEEP, "the reverse direction gives"),
     ("Lower layers have no gradient", RELU, "layers below the last have no gradient"),
-    ("W_ih's gradient is summed in bfloat16", SIMPLE, "gradients are rounded to bfloat16"),
+    ("W_ih's gradient is summed in bfloat16", SIMPLE, "weight_ih is rounded to bfloat16"),
     ("float64 gradients are rounded to float32", WIDE, "of the size of float32's rounding"),
     ("Gradients from above are 1e-4 of themselves too small", SIMPLE, "is scaled by 0.9999"),
 )

@@ -278,7 +278,8 @@ class Hypothesis(NamedTuple):
     near its bounds, to the ratio `least`, and have `both_signs` if they are of rounding. Arrays
     that are rounded to a coarser dtype have no more digits anywhere: `few_digits` names it. Where
     small numbers are taken for zero, what is wrong are `zeros`. What is lost before gradients are
-    taken `spreads`: it is in more than one of them. One `of_tanh` is not true of a
+    taken `spreads`: it is in more than one of them. Where arguments are rounded, a first step's
+    errors are `centred` on what exact arithmetic makes of these. One `of_tanh` is not true of a
     subject whose tanh was measured, and found accurate.
     """
 
@@ -292,6 +293,7 @@ class Hypothesis(NamedTuple):
     few_digits: str = ""
     zeros: bool = False
     spreads: bool = False
+    centred: bool = False
     of_tanh: bool = False
 
 

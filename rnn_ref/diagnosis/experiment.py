@@ -6,6 +6,7 @@ hypothesis is stated if it explains every element of every one of them within it
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -221,9 +222,26 @@ class Sifting:
             if (drawn := self.attempt(draw)) is not None:
                 survivors = self.filtered(tier, drawn, survivors)
         if widens:
-            survivors = survivors[:1]  # those after it allow more
+            survivors = self.likeliest(tier, survivors)
         stated = len(self.wrong) >= WRONG_CASES and len(survivors) <= 2
         return survivors if stated else []
+
+    def likeliest(self, tier: Listing, survivors: list[str]) -> list[str]:
+        """Choose one of several losses of precision.
+
+        The first, as those after it allow more; of those that say on what a first step's errors
+        are centred, the one that is nearest.
+        """
+        distances = dict.fromkeys(survivors, 0.0)
+        for trial in (trial for trial in self.wrong if trial.is_one_step):
+            hypotheses = {h.sentence: h for h in tier(trial.oracle.problem)}
+            if not (survivors and hypotheses[survivors[0]].centred):
+                break
+            for sentence in survivors:
+                chosen = hypotheses[sentence]
+                off = trial.distance(chosen.expected(trial.oracle)) if chosen.centred else math.inf
+                distances[sentence] += off
+        return sorted(survivors, key=distances.__getitem__)[:1]
 
     def is_enough(self, survivors: list[str], widens: bool) -> bool:
         """Tell whether there is nothing more to find out."""

@@ -45,7 +45,7 @@ def precision_hypotheses(p: Problem) -> list[Hypothesis]:
         *rounded_output(p),
         *inexact_output(p),
         *rounded_states(p),
-        *(of_one_layer(p) if p.L == 1 else ()),
+        *(of_one_layer(p) if p.L == 1 else off_by_units(p)),
         *flushed(p),
     ]
 
@@ -54,7 +54,7 @@ def of_one_layer(p: Problem) -> list[Hypothesis]:
     """List losses of precision that a single layer shows: in a deeper network they are alike."""
     return [
         *rounded_sums(p),
-        *inaccurate(p, 8 * p.rounding.u, 32 * p.rounding.u),
+        *off_by_units(p),
         *inaccurate_near_0(p),
         *about_products(p),
         *inaccurate(p, 64 * p.rounding.u, LARGEST_ERROR),
@@ -99,6 +99,12 @@ def with_summed_biases(p: Problem, dtype: str) -> Problem:
         parameters[name] = to(dtype, parameters[name] + parameters[other])
         parameters[other] = 0 * parameters[other]
     return replace(p, parameters=parameters)
+
+
+def off_by_units(p: Problem) -> Iterator[Hypothesis]:
+    """List errors of relu of a few units of roundoff, or of tanh in a single layer."""
+    if p.nonlinearity == "relu" or p.L == 1:
+        yield from inaccurate(p, 8 * p.rounding.u, 32 * p.rounding.u)
 
 
 def inaccurate_near_0(p: Problem) -> Iterator[Hypothesis]:

@@ -107,7 +107,7 @@ def rounded_factors(p: Problem) -> Iterator[Hypothesis]:
             yield changed(
                 f"{words} are taken of numbers rounded to {name}",
                 Change(problem=factors.problem, reads=factors.reads, runs=factors.runs),
-            )._replace(widens=True, both_signs=True)
+            )._replace(widens=True, both_signs=True, centred=True)
 
 
 def with_rounded(p: Problem, name: str) -> Problem:
@@ -172,7 +172,7 @@ def inexact_states(x: Array, h: Array, w: Weights, f: Activation, u: float) -> A
 def inexact_products(p: Problem) -> Iterator[Hypothesis]:
     """List products that are computed in a coarser dtype: of rounded numbers, and rounded.
 
-    In float32 each of their sums is rounded, 16-bit ones are added up in float32.
+    Each of their sums may be rounded too; those of bfloat16 are added up in float32.
     """
     for name in coarser(p):
         for words, of in OF.items() if name in ROUNDING else ():
@@ -180,7 +180,7 @@ def inexact_products(p: Problem) -> Iterator[Hypothesis]:
             yield changed(
                 f"{words} are computed in {name}",
                 Change(problem=factors.problem, reads=factors.reads, runs=factors.runs),
-            )._replace(widens=True, both_signs=True)
+            )._replace(widens=True, both_signs=True, centred=True)
 
 
 FIELDS = {READ: "W_ih", RECURRENT: "W_hh"}
@@ -194,7 +194,7 @@ class Computed(Factors):
         inexact = {}
         for field in (FIELDS[kind] for kind in self.of):
             W = getattr(w, field)
-            roundings = W.shape[1] + 1 if self.u == ROUNDING["float32"].u else 1
+            roundings = 1 if self.name == "bfloat16" else W.shape[1] + 1
             size = roundings * self.u * np.abs(value_of(W))
             inexact[field] = replaced(W, value_of(W), error_of(W) + size)
         return super().runs(x, h, w._replace(**inexact), f)

@@ -28,6 +28,9 @@ FEW = 8
 MANY = 3
 """Of so many steps, rows or units more than one shows a loss of precision."""
 
+CENTRED = 1.1
+"""How many times nearer to what was got a centre must be than the unchanged reference."""
+
 NEARER = 10
 """How many times nearer to what was got a known hypothesis is than the unchanged reference."""
 
@@ -173,9 +176,11 @@ class Trial:
         alone = hypothesis.arrays is not None
         if self.of == "results" and alone == self.ends_agree:
             return False  # a state that is rounded is so in output and in h_n
-        if hypothesis.spreads and sum(bool(mask.any()) for mask in self.wrong.values()) < 2:
+        if hypothesis.spreads and self.is_in_one_array():
             return False
         if self.of == "results" and self.is_at_one_index():
+            return False
+        if hypothesis.centred and self.is_one_step and not self.is_centred_on(expected):
             return False
         largest, signs = 0.0, []
         for name, mask in self.wrong.items():
@@ -192,6 +197,25 @@ class Trial:
         mixed = not hypothesis.both_signs or few or bool(0.1 < up < 0.9)
         shown = bool(hypothesis.few_digits) or hypothesis.zeros or largest > hypothesis.least
         return mixed and shown
+
+    @property
+    def is_one_step(self) -> bool:
+        """Whether nothing comes before what is returned, but for what is known."""
+        p = self.oracle.problem
+        return p.input.shape[0] == 1 and p.L == 1
+
+    def distance(self, expected: Expected) -> float:
+        """Add up how far elements are from those expected."""
+        return float(sum(np.sum(np.abs(self.got[n] - expected[n].stored.value)) for n in expected))
+
+    def is_centred_on(self, expected: Expected) -> bool:
+        """Tell whether results are nearer to an expectation than to the unchanged reference."""
+        return CENTRED * self.distance(expected) <= self.distance(self.unchanged)
+
+    def is_in_one_array(self) -> bool:
+        """Tell whether most of one gradient is wrong, and nothing of the others."""
+        shares = [float(mask.mean()) for mask in self.wrong.values() if mask.any()]
+        return len(shares) == 1 and shares[0] > 0.5
 
     def is_at_one_index(self) -> bool:
         """Tell whether all that is wrong of the output is in one step, one row or one unit.
