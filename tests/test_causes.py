@@ -16,7 +16,7 @@ from rnn_ref.cases.case import Case
 from rnn_ref.diagnosis.causes import Rank, causes, histogram
 from rnn_ref.diagnosis.fields import fields_that_matter
 from rnn_ref.diagnosis.probes import PROBES, lacking
-from rnn_ref.judging.failures import Failure, Kind, Raised
+from rnn_ref.judging.failures import Fact, Failure, Kind, Raised
 from rnn_ref.judging.pattern import common, pattern
 from rnn_ref.judging.search import Judge
 from rnn_ref.judging.subject import Subject
@@ -146,6 +146,19 @@ def test_exceptions_that_pass_through_no_line_of_the_subject_are_told_apart() ->
     assert len(causes(raising(doing, "RuntimeError", own=False) for doing in called)) == 2
     assert len(causes(raising("the call", type, own=False) for type in ("A", "B"))) == 2
     assert len(causes(raising(doing, "RuntimeError", own=True) for doing in called)) == 1
+
+
+def test_wrong_shapes_of_one_result_are_one_cause() -> None:
+    """Each case has sizes of its own, so that what was got and expected differ."""
+    shapes = (("(1, 1, 1)", "(1, 1)"), ("(2, 3, 1)", "(2, 3)"))
+    rows = [
+        row(Failure(Kind.FACT, f"test_{group}", "", "rnn-ref verify", fact=Fact(what, *shape)))
+        | {"group": group}
+        for what in ("shape of h_n", "shape of output")
+        for shape, group in zip(shapes, ("bounds", "packed"), strict=True)
+    ]
+    found = [cause.sentence.partition(":")[0] for cause in causes(rows)]
+    assert found == ["shape of h_n", "shape of output"]
 
 
 def ended(how: str, *, own: bool) -> dict[str, Any]:

@@ -54,7 +54,7 @@ class Explainer:
     tried: dict[Case, Diagnosis | None] = field(default_factory=dict)
     smallest: dict[Any, tuple[int, int]] = field(default_factory=dict)
     later: dict[Case, Diagnosis | None] = field(default_factory=dict)
-    dropout: list[Diagnosis | None] = field(default_factory=list)
+    dropout: dict[str, Diagnosis | None] = field(default_factory=dict)
 
     def findings(
         self, judge: Judge, declared: Property, structure: str, failure: Failure
@@ -110,8 +110,9 @@ class Explainer:
             mended_packed(judge.subject), judge, declared, case
         ):
             return {"follows": PACKED}
-        if declared.group == "dropout" and (said := self.of_dropout(judge)):
-            return {"diagnosis": as_data(said)}
+        for dtype in dict.fromkeys(("float32", case.dtype)):  # one of them may be wrong alone
+            if declared.group == "dropout" and (said := self.of_dropout(judge, dtype)):
+                return {"diagnosis": as_data(said)}
         if judge.subject.cell and holds_with(mended_cell(judge.subject), judge, declared, case):
             return {"follows": CELL}
         if not holds and holds_with(mended_settings(judge.subject), judge, declared, case):
@@ -126,12 +127,12 @@ class Explainer:
                 self.later[form] = about_later_calls(judge.subject, form)
         return self.later.get(form)
 
-    def of_dropout(self, judge: Judge) -> Diagnosis | None:
-        """Diagnose dropout, once."""
-        if not self.dropout:
+    def of_dropout(self, judge: Judge, dtype: str) -> Diagnosis | None:
+        """Diagnose dropout in a dtype, once."""
+        if dtype not in self.dropout and dtype in judge.dtypes:
             with judge.around():
-                self.dropout.append(about_dropout(judge.subject))
-        return self.dropout[0]
+                self.dropout[dtype] = about_dropout(judge.subject, dtype)
+        return self.dropout.get(dtype)
 
     def diagnosis(self, judge: Judge, case: Case) -> Diagnosis | None:
         """Diagnose the plain call of a case; None where that is right, or no time is left.
