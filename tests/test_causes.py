@@ -155,7 +155,7 @@ def test_wrong_shapes_of_one_result_are_one_cause() -> None:
         row(Failure(Kind.FACT, f"test_{group}", "", "rnn-ref verify", fact=Fact(what, *shape)))
         | {"group": group}
         for what in ("shape of h_n", "shape of output")
-        for shape, group in zip(shapes, ("bounds", "packed"), strict=True)
+        for shape, group in zip(shapes, ("bounds", "dropout"), strict=True)
     ]
     found = [cause.sentence.partition(":")[0] for cause in causes(rows)]
     assert found == ["shape of h_n", "shape of output"]

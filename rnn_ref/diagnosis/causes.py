@@ -115,10 +115,10 @@ def key(entry: Entry) -> tuple[Any, ...]:
     if raised:
         called = "" if raised["own"] else raised["doing"]  # the place is where all calls pass
         return "raised", raised["type"], raised["place"], called
-    if entry["group"] in ONE_FACT:
-        return "group", entry["group"]
     if fact and fact["what"] in list(Wiring):  # a shape differs with the sizes of each case
         return "wiring", fact["what"]
+    if entry["group"] in ONE_FACT:
+        return "group", entry["group"]
     if fact:  # several things may be wrong in one way: no error where one is due
         return "fact", entry["group"], fact["got"], fact["expected"]
     first = failure["comparisons"][0] if failure["comparisons"] else None
