@@ -16,6 +16,7 @@ from rnn_ref.cases.case import Case
 from rnn_ref.diagnosis.causes import JOINED, Rank, causes, histogram
 from rnn_ref.diagnosis.fields import fields_that_matter
 from rnn_ref.diagnosis.probes import PROBES, lacking
+from rnn_ref.judging.failures import Fact, Failure, Kind, Raised
 from rnn_ref.judging.judge import Judge
 from rnn_ref.judging.pattern import common, pattern
 from rnn_ref.judging.subject import Subject
@@ -177,6 +178,51 @@ def test_wrong_numbers_come_before_refusals_and_crashes_between() -> None:
     }
     ranks = [cause.rank for cause in causes([raising, crash, wrong])]
     assert ranks == [Rank.NUMBERS, Rank.CRASH, Rank.REFUSAL]
+
+
+def row(failure: Failure) -> dict[str, Any]:
+    """A failing property's row, of a failure that is made here."""
+    return vars(Row(failure.property, "FAILS", "state", failure=failure.as_dict()))
+
+
+def raising(doing: str, type: str, *, own: bool) -> dict[str, Any]:
+    """The row of a subject that raised."""
+    raised = Raised(doing, type, "no", "module.py:1775", own)
+    return row(Failure(Kind.EXCEPTION, "test_a", "", "rnn-ref verify", raised=raised))
+
+
+def test_exceptions_that_pass_through_no_line_of_the_subject_are_told_apart() -> None:
+    """All calls pass through one line of torch's: what was called tells, and the type."""
+    called = ("the call", "backward", "backward")
+    assert len(causes(raising(doing, "RuntimeError", own=False) for doing in called)) == 2
+    assert len(causes(raising("the call", type, own=False) for type in ("A", "B"))) == 2
+    assert len(causes(raising(doing, "RuntimeError", own=True) for doing in called)) == 1
+
+
+def test_wrong_shapes_of_one_result_are_one_cause() -> None:
+    """Each case has sizes of its own, so that what was got and expected differ."""
+    shapes = (("(1, 1, 1)", "(1, 1)"), ("(2, 3, 1)", "(2, 3)"))
+    rows = [
+        row(Failure(Kind.FACT, f"test_{group}", "", "rnn-ref verify", fact=Fact(what, *shape)))
+        | {"group": group}
+        for what in ("shape of h_n", "shape of output")
+        for shape, group in zip(shapes, ("bounds", "dropout"), strict=True)
+    ]
+    found = [cause.sentence.partition(":")[0] for cause in causes(rows)]
+    assert found == ["shape of h_n", "shape of output"]
+
+
+def ended(how: str, *, own: bool) -> dict[str, Any]:
+    """The row of a subject whose process ended."""
+    at = {"how": how, "place": "a.py:1", "own": own}
+    return row(Failure(Kind.ENDED, "test_a", "", "rnn-ref verify", **at))  # type: ignore[arg-type]
+
+
+def test_processes_that_end_without_a_line_of_the_subject_are_told_apart_by_how() -> None:
+    """A segmentation fault in a library is another cause than an abort there."""
+    hows = ("ended the process: Aborted", "ended the process: Segmentation fault")
+    assert len(causes(ended(how, own=False) for how in hows)) == 2
+    assert len(causes(ended(how, own=True) for how in hows)) == 1
 
 
 def test_an_entry_has_at_most_eight_lines() -> None:

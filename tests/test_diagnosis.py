@@ -28,6 +28,7 @@ DEEP = "tanh L2 D2 bias T3 N2 I2 H2 float32 weights=torch input=normal h_0 seed=
 RELU = "relu L2 D1 bias T3 N2 I2 H2 float64 weights=torch input=normal batch_first seed=0"
 LARGE = "relu L1 D1 T2 N5 I55 H32 float32 weights=torch input=large h_0 loss=h_n seed=915"
 WIDE = "tanh L1 D1 bias T3 N2 I2 H2 float64 weights=torch input=normal h_0 seed=0"
+THREE = DEEP.replace("L2", "L3")
 UNBATCHED = "tanh L1 D1 T9 N1 I3 H3 float64 unbatched weights=sparse input=normal h_0 seed=3703"
 TINY = "relu L1 D1 T2 N1 I1 H47 float64 unbatched weights=torch input=tiny h_0 seed=918"
 ZERO = "relu L1 D1 bias T1 N1 I1 H1 float32 weights=zero input=normal h_0 seed=0"
@@ -119,13 +120,53 @@ NAMED = (
     ("h_n's gradient is doubled", SIMPLE, "the gradient of h_n is doubled"),
     ("The reverse direction gives the input no gradient", DEEP, "the reverse direction gives"),
     ("Lower layers have no gradient", RELU, "layers below the last have no gradient"),
-    ("W_ih's gradient is summed in bfloat16", SIMPLE, "gradients are rounded to bfloat16"),
+    ("W_ih's gradient is summed in bfloat16", SIMPLE, "weight_ih is rounded to bfloat16"),
     ("float64 gradients are rounded to float32", WIDE, "of the size of float32's rounding"),
     ("Gradients from above are 1e-4 of themselves too small", SIMPLE, "is scaled by 0.9999"),
+    ("b_hh is added after the nonlinearity", SIMPLE, "bias_hh is added after tanh"),
+    ("relu is applied before the recurrent part too", RELU, "and once more after"),
+    ("Each step reads the input of the next", SIMPLE, "the input of the step after it"),
+    ("softplus is applied in place of relu", RELU, "softplus is applied in place of relu"),
+    (
+        "The state's units after the last full tile of 4 are not read",
+        SIMPLE,
+        "units after the last full tile of 4 are not read by weight_hh",
+    ),
+    ("Weights of one shape are swapped", SIMPLE, "weight_ih and weight_hh are swapped"),
+    ("Row n starts from row n % 4 of h_0", SIMPLE, "row n starts from row n % 4 of h_0"),
+    ("Each run starts from the next one's h_0", DEEP, "starts from the h_0 of the next one"),
+    ("The biases are those of the layer below", THREE, "both biases are the layer below's"),
+    (
+        "The reverse direction of the layers above reads forward",
+        DEEP,
+        "and its output is flipped, in the layers above the first alone",
+    ),
+    ("float64 is multiplied in float32", WIDE, "products are computed in float32"),
+    (
+        "The state is multiplied in bfloat16",
+        SIMPLE,
+        "products with weight_hh are computed in bfloat16",
+    ),
+    ("The recurrent gradient is cut every 3 steps from the last", SIMPLE, "3 steps, counted from"),
+    ("The slope is that of the state after the step", SIMPLE, "of the state after the step"),
+    ("b_ih's gradient is that of the first row", SIMPLE, "bias_ih is that of row 0 alone"),
+    ("b_ih's gradient lacks the slope", SIMPLE, "bias_ih is taken without the slope"),
+    ("W_ih's gradient leaves the last step out", SIMPLE, "weight_ih leaves the last step out"),
+    ("The recurrent gradient is clipped at 1", SIMPLE, "recurrent gradient is clipped at 1"),
+    (
+        "W_hh's gradient is multiplied in float32",
+        WIDE,
+        "the gradient of weight_hh has errors of the size of float32's rounding",
+    ),
+    (
+        "The lower layers' forward states have no gradient from above",
+        DEEP,
+        "below the last layer the forward direction has no gradient from above",
+    ),
 )
 """Faults by name, a case of a form that shows them, and what the diagnosis says."""
 
-UNNAMED = ("A mean over the rows is added to each",)
+UNNAMED = ("A mean over the rows is added to each", "The last state is rounded to bfloat16")
 """Faults of results that no hypothesis is about."""
 
 ELSEWHERE = (
@@ -220,6 +261,15 @@ def test_a_huge_case_takes_no_longer() -> None:
     huge = replace(Case.parse(DEEP), T=2000, N=64, I=300, H=500)
     assert diagnose(Subject("plain", PlainRNN), huge, seconds=1) is None
     assert time.monotonic() - start < 4
+
+
+def test_a_part_has_one_name_whatever_the_network_has_besides() -> None:
+    """One layer or three: what is wrong in the reverse direction is so in the same words."""
+    reverse = planted("The reverse direction uses the forward weights")
+    lines = (DEEP, DEEP.replace("L2", "L1"), THREE)
+    said = [diagnose(reverse, Case.parse(line), seconds=10) for line in lines]
+    words = "the weights are the forward direction's in the reverse direction"
+    assert [each.sentences for each in said if each] == [(words,)] * 3
 
 
 class TwoFaults(PlainRNN):

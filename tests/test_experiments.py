@@ -153,6 +153,20 @@ def test_what_dropout_does_is_seen_in_its_masks(sentence: str) -> None:
     assert diagnosis.sentences == (sentence,)
 
 
+def test_dropout_that_is_wrong_in_one_dtype_is_seen_there() -> None:
+    """The masks are those of the dtype that is asked for."""
+
+    def unscaled_in_float64(rnn: Any, x: Tensor) -> Tensor:
+        dropped = nn.functional.dropout(x, rnn.dropout, rnn.training)
+        return unscaled(rnn, x) if x.dtype == torch.float64 else dropped
+
+    subject = dropping(unscaled_in_float64)
+    assert about_dropout(subject) is None
+    diagnosis = about_dropout(subject, "float64")
+    assert diagnosis
+    assert diagnosis.sentences == ("what dropout keeps is not scaled by 1 / (1 - p)",)
+
+
 @pytest.mark.parametrize("correct", [nn.RNN, *CORRECT])
 def test_nothing_is_said_of_right_dropout(correct: type) -> None:
     """No sentence is true of the masks of a correct subject."""

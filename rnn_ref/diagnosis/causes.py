@@ -129,14 +129,17 @@ def key(entry: Entry) -> tuple[Any, ...]:
     failure = entry["failure"]
     kind, raised, fact = failure["kind"], failure["raised"], failure["fact"]
     if kind in CRASHES:
-        return kind, failure["place"]
+        return kind, failure["place"], "" if failure["own"] else failure["how"]
     diagnosis, follows = diagnosis_of(entry), entry["findings"].get("follows")
     if diagnosis and diagnosis["sentences"]:
         return "numbers", *diagnosis["sentences"]
     if follows:
         return "follows", follows, wrong_in_plain_call(entry) if follows == "network" else ""
     if raised:
-        return "raised", raised["type"], raised["place"]
+        called = "" if raised["own"] else raised["doing"]  # the place is where all calls pass
+        return "raised", raised["type"], raised["place"], called
+    if fact and fact["what"] in list(Wiring):  # a shape differs with the sizes of each case
+        return "wiring", fact["what"]
     if entry["group"] in ONE_FACT:
         return "group", entry["group"]
     if fact:  # several things may be wrong in one way: no error where one is due

@@ -268,6 +268,10 @@ Expected = dict[str, Bounded]
 """The results or the gradients that a hypothesis expects, by name."""
 
 
+NEAR = 0.02
+"""The ratio that errors must reach under wider bounds, for these to be a reason."""
+
+
 class Hypothesis(NamedTuple):
     """A sentence that may be true of a subject, and what results or gradients are if it is.
 
@@ -275,10 +279,12 @@ class Hypothesis(NamedTuple):
     layers whose h_n, or whose parameters' gradients, it may change; None is all.
 
     One that `widens` the bounds, for a loss of precision, must do so for a reason: errors come
-    near its bounds, and have `both_signs` if they are of rounding. Arrays that are rounded to a
-    coarser dtype have no more digits: `few_digits` names it. Where small numbers are taken for
-    zero, what is wrong are `zeros`. One `of_tanh` is not true of a subject whose tanh was measured,
-    and found accurate.
+    near its bounds, to the ratio `least`, and have `both_signs` if they are of rounding. Arrays
+    that are rounded to a coarser dtype have no more digits anywhere: `few_digits` names it. Where
+    small numbers are taken for zero, what is wrong are `zeros`. What is lost before gradients are
+    taken `spreads`: it is in more than one of them. Where arguments are rounded, a first step's
+    errors are `centred` on what exact arithmetic makes of these. One `of_tanh` is not true of a
+    subject whose tanh was measured, and found accurate.
     """
 
     sentence: str
@@ -287,8 +293,11 @@ class Hypothesis(NamedTuple):
     reach: Places | None = None
     widens: bool = False
     both_signs: bool = False
+    least: float = NEAR
     few_digits: str = ""
     zeros: bool = False
+    spreads: bool = False
+    centred: bool = False
     of_tanh: bool = False
 
 
@@ -301,3 +310,8 @@ def results_of(oracle: Oracle) -> Expected:
 def changed(sentence: str, change: Change) -> Hypothesis:
     """Make a hypothesis of a change."""
     return Hypothesis(sentence, lambda oracle: results_of(Changed(oracle, change)))
+
+
+def changed_backward(sentence: str, change: BackwardChange) -> Hypothesis:
+    """Make a hypothesis of a change of the backward pass."""
+    return Hypothesis(sentence, lambda oracle: ChangedBackward(oracle, change).gradients())

@@ -20,10 +20,13 @@ class Sizes(NamedTuple):
     H: int
 
 
-FIRST = (Sizes(5, 3, 4, 6), Sizes(20, 5, 3, 9), Sizes(37, 6, 34, 9))
+FIRST = (Sizes(5, 3, 4, 6), Sizes(20, 5, 3, 9), Sizes(37, 6, 34, 9), Sizes(3, 35, 5, 35))
 """Sizes to find a wrong case with."""
 
-MORE = (Sizes(7, 2, 5, 3), Sizes(4, 4, 4, 4), Sizes(20, 5, 3, 9), Sizes(70, 3, 2, 5))
+MORE = (
+    Sizes(7, 2, 5, 3), Sizes(4, 4, 4, 4), Sizes(20, 5, 3, 9), Sizes(70, 3, 2, 5),
+    Sizes(3, 19, 21, 19), Sizes(5, 5, 6, 6), Sizes(2, 39, 69, 39),
+)  # fmt: skip
 """Sizes to tell hypotheses apart that all explain the first wrong case."""
 
 LONG = 20
@@ -75,7 +78,7 @@ def more_cases(case: Case, widens: bool) -> Iterator[Draw]:
     """Draw further cases: other sizes and seeds, both in plain regimes and in the case's."""
     own = Sizes(case.T, case.N, case.I, case.H)
     if widens:
-        yield sized(case, ONE_STEP, 9, plain=True)
+        yield from (sized(case, ONE_STEP, seed, plain=True) for seed in (8, 9))
         yield from (small(case, seed) for seed in (2, 3, 4))
     for seed, sizes in enumerate(MORE, start=10):
         yield sized(case, sizes, seed, plain=True)

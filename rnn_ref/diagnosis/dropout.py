@@ -27,7 +27,7 @@ PROBABILITIES = (0.25, 0.5)
 LEVEL = 1e-12
 """How unlikely a count of dropped elements must be, to be another one."""
 
-LAYERS = "relu L{} D1 bias T16 N8 I16 H16 float32 weights=torch input=normal seed=0"
+LAYERS = "relu L{} D1 bias T16 N8 I16 H16 {} weights=torch input=normal seed=0"
 
 
 @dataclass(frozen=True)
@@ -128,13 +128,13 @@ SENTENCES: dict[str, Callable[[Masks], bool]] = {
 """What may be said of dropout, and of which masks it is true at every probability."""
 
 
-def about_dropout(subject: Subject) -> Diagnosis | None:
+def about_dropout(subject: Subject, dtype: str = "float32") -> Diagnosis | None:
     """Say what is wrong with a subject's dropout; None if no sentence, or several, are true.
 
     Raises nothing, whatever the subject raises.
     """
     try:
-        seen = [masks(subject, p) for p in PROBABILITIES]
+        seen = [masks(subject, p, dtype) for p in PROBABILITIES]
     except SubjectFault:
         return None
     true = [sentence for sentence, holds in SENTENCES.items() if all(map(holds, seen))]
@@ -144,20 +144,21 @@ def about_dropout(subject: Subject) -> Diagnosis | None:
     return Diagnosis("dropout", tuple(true), elements, elements, len(seen), len(SENTENCES))
 
 
-def identities(subject: Subject, L: int) -> Problem:
+def identities(subject: Subject, L: int, dtype: str) -> Problem:
     """Make a network of L layers of identities, on ones; each above the first adds 1."""
-    problem = subject.problem(Case.parse(LAYERS.format(L)))
+    problem = subject.problem(Case.parse(LAYERS.format(L, dtype)))
+    own = problem.input.dtype
     parameters = {name: 0 * array for name, array in problem.parameters.items()}
     for l in range(L):
-        parameters[f"weight_ih_l{l}"] = np.eye(16, dtype=np.float32)
-        parameters[f"bias_ih_l{l}"] = np.full(16, min(l, 1), np.float32)
+        parameters[f"weight_ih_l{l}"] = np.eye(16, dtype=own)
+        parameters[f"bias_ih_l{l}"] = np.full(16, min(l, 1), own)
     ones = np.ones_like(problem.input)
     return replace(problem, parameters=parameters, input=ones, grad_output=ones, grad_h_n=None)
 
 
-def masks(subject: Subject, p: float) -> Masks:
+def masks(subject: Subject, p: float, dtype: str) -> Masks:
     """Run a subject with dropout; raise SubjectFault if it raises."""
-    deep, single = identities(subject, 2), identities(subject, 1)
+    deep, single = identities(subject, 2, dtype), identities(subject, 1, dtype)
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
         warnings.simplefilter("ignore")
         module, alone = subject.build(deep, dropout=p), subject.build(single, dropout=p)

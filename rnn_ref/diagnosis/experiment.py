@@ -6,6 +6,7 @@ hypothesis is stated if it explains every element of every one of them within it
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -19,10 +20,15 @@ from rnn_ref.diagnosis.gradient_hypotheses import (
     local_gradients,
     named_gradients,
     named_local_gradients,
+    renamed_gradients,
     wide_gradients,
 )
 from rnn_ref.diagnosis.gradient_precision import precise_gradients
-from rnn_ref.diagnosis.hypotheses import local_hypotheses, wide_hypotheses
+from rnn_ref.diagnosis.hypotheses import (
+    local_hypotheses,
+    renamed_hypotheses,
+    wide_hypotheses,
+)
 from rnn_ref.diagnosis.measured_hypotheses import Seen, are_there, measured
 from rnn_ref.diagnosis.pairs import Pairs
 from rnn_ref.diagnosis.precision_hypotheses import precision_hypotheses
@@ -47,8 +53,11 @@ TIERS: dict[str, tuple[Listing, ...]] = {
 }
 """The hypotheses of each kind; later ones are tried where no earlier one fits."""
 
-WIDE: dict[str, Listing] = {"results": wide_hypotheses, "gradients": wide_gradients}
-"""The last tier of each kind that is about the whole network."""
+WIDE: dict[str, Listing] = {"results": wide_hypotheses, "gradients": local_gradients}
+"""The tier of each kind behind which hypotheses with measured constants are tried."""
+
+RENAMED: dict[str, Listing] = {"results": renamed_hypotheses, "gradients": renamed_gradients}
+"""Hypotheses about parts of a network by all names: of those that others forms of cases have."""
 
 WIDENING = (precision_hypotheses, precise_gradients)
 """The tiers whose hypotheses widen the bounds."""
@@ -154,7 +163,7 @@ class Sifting:
             if survivors and (sentences := self.confirmed(tier, survivors)):
                 return self.said(sentences, tier)
         single = [tier for tier in tiers(self.of, self.wrong[0]) if tier not in WIDENING]
-        found = Pairs(lambda p: [h for tier in single for h in tier(p)])
+        found = Pairs(lambda p: [h for tier in single for h in tier(p)], RENAMED[self.of])
         found.search(self.wrong[0], lambda: self.budget.left)
         sentences = self.confirmed(found, self.filtered(found, self.wrong[0], None))
         return self.said(sentences, found)
@@ -179,10 +188,17 @@ class Sifting:
             self.attempt(draw)
         return len(self.wrong) >= WRONG_CASES and all(map(keeps_its_own, self.wrong))
 
-    def filtered(self, tier: Listing, trial: Trial, among: Sequence[str] | None) -> list[str]:
-        """Return the sentences of a tier that explain a trial; none if time runs out."""
+    def filtered(
+        self, tier: Listing, trial: Trial, among: Sequence[str] | None, *, known: bool = False
+    ) -> list[str]:
+        """Return the sentences of a tier that explain a trial; none if time runs out.
+
+        Those that are `known` explain another form of case.
+        """
         left, p = [], trial.oracle.problem
         hypotheses = {h.sentence: h for h in tier(p) if not (h.of_tanh and self.has_tanh_of(p))}
+        if among is not None and not hypotheses.keys() >= set(among):
+            hypotheses = {h.sentence: h for h in RENAMED[self.of](p)} | hypotheses
         for sentence in hypotheses if among is None else among:
             if not self.budget.left:
                 return []
@@ -191,7 +207,7 @@ class Sifting:
             if hypothesis is None:  # it is about a step or a layer that this case lacks
                 fits = not trial.wrong_elements
             else:
-                fits = trial.is_explained(hypothesis)
+                fits = trial.is_explained(hypothesis, known=known)
             left += [sentence] if fits else []
         return left
 
@@ -206,9 +222,26 @@ class Sifting:
             if (drawn := self.attempt(draw)) is not None:
                 survivors = self.filtered(tier, drawn, survivors)
         if widens:
-            survivors = survivors[:1]  # those after it allow more
+            survivors = self.likeliest(tier, survivors)
         stated = len(self.wrong) >= WRONG_CASES and len(survivors) <= 2
         return survivors if stated else []
+
+    def likeliest(self, tier: Listing, survivors: list[str]) -> list[str]:
+        """Choose one of several losses of precision.
+
+        The first, as those after it allow more; of those that say on what a first step's errors
+        are centred, the one that is nearest.
+        """
+        distances = dict.fromkeys(survivors, 0.0)
+        for trial in (trial for trial in self.wrong if trial.is_one_step):
+            hypotheses = {h.sentence: h for h in tier(trial.oracle.problem)}
+            if not (survivors and hypotheses[survivors[0]].centred):
+                break
+            for sentence in survivors:
+                chosen = hypotheses[sentence]
+                off = trial.distance(chosen.expected(trial.oracle)) if chosen.centred else math.inf
+                distances[sentence] += off
+        return sorted(survivors, key=distances.__getitem__)[:1]
 
     def is_enough(self, survivors: list[str], widens: bool) -> bool:
         """Tell whether there is nothing more to find out."""
@@ -269,5 +302,6 @@ class Search(Sifting):
 
     def left_of(self, diagnosis: Diagnosis) -> Diagnosis | None:
         """Say which sentences of another form's diagnosis explain this form too; None if none."""
-        left = self.filtered(diagnosis.listing, self.wrong[0], diagnosis.sentences)
+        said, listing = diagnosis.sentences, diagnosis.listing
+        left = self.filtered(listing, self.wrong[0], said, known=True)
         return replace(diagnosis, sentences=tuple(left)) if left else None

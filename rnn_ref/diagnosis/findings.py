@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from rnn_ref.arithmetic.dtypes import LOW
 from rnn_ref.cases.case import Case
 from rnn_ref.cases.history import words_of
 from rnn_ref.diagnosis.budget import Budget
@@ -54,7 +55,7 @@ class Explainer:
     tried: dict[Case, Diagnosis | None] = field(default_factory=dict)
     smallest: dict[Any, tuple[int, int]] = field(default_factory=dict)
     later: dict[Case, Diagnosis | None] = field(default_factory=dict)
-    dropout: list[Diagnosis | None] = field(default_factory=list)
+    dropout: dict[str, Diagnosis | None] = field(default_factory=dict)
 
     def findings(
         self, judge: Judge, declared: Property, structure: str, failure: Failure
@@ -114,8 +115,9 @@ class Explainer:
             mended_packed(judge.subject), judge, declared, case
         ):
             return {"follows": PACKED}
-        if declared.group == "dropout" and (said := self.of_dropout(judge)):
-            return {"diagnosis": as_data(said)}
+        for dtype in dict.fromkeys(("float32", case.dtype)):  # one of them may be wrong alone
+            if declared.group == "dropout" and (said := self.of_dropout(judge, dtype)):
+                return {"diagnosis": as_data(said)}
         if judge.subject.cell and holds_with(mended_cell(judge.subject), judge, declared, case):
             return {"follows": CELL}
         if not holds and holds_with(mended_settings(judge.subject), judge, declared, case):
@@ -130,12 +132,12 @@ class Explainer:
                 self.later[form] = about_later_calls(judge.subject, form)
         return self.later.get(form)
 
-    def of_dropout(self, judge: Judge) -> Diagnosis | None:
-        """Diagnose dropout, once."""
-        if not self.dropout:
+    def of_dropout(self, judge: Judge, dtype: str) -> Diagnosis | None:
+        """Diagnose dropout in a dtype, once."""
+        if dtype not in self.dropout and dtype in judge.dtypes:
             with judge.around():
-                self.dropout.append(about_dropout(judge.subject))
-        return self.dropout[0]
+                self.dropout[dtype] = about_dropout(judge.subject, dtype)
+        return self.dropout.get(dtype)
 
     def diagnosis(self, judge: Judge, case: Case) -> Diagnosis | None:
         """Diagnose the plain call of a case; None where that is right, or no time is left.
@@ -151,16 +153,16 @@ class Explainer:
         return self.known[form]
 
     def sought(self, judge: Judge, case: Case, form: Case) -> Diagnosis | None:
-        """Diagnose a form by a full network, by itself, and by what explains other forms."""
-        subject, full, single = judge.subject, fullest(judge, form), replace(form, L=1, D=1)
-        if full != form and (found := left_of(subject, case, self.of_form(subject, full))):
-            return found
+        """Diagnose a form by a full network, by a single layer, by itself, and by other forms."""
+        subject, full = judge.subject, fullest(judge, form)
+        for richer in (full, replace(full, L=1, D=1)):
+            if richer != form and (found := left_of(subject, case, self.of_form(subject, richer))):
+                return found
         own = self.of_form(subject, form, case)
         if own and len(own.sentences) > 1:
             return left_of(subject, full, own) or own
         if own is None or own.sentences:
             return own
-        self.of_form(subject, single)
         for other in {d.sentences: d for d in self.tried.values() if d and d.sentences}.values():
             if found := left_of(subject, case, other):
                 return found
@@ -189,10 +191,16 @@ def of_probe(judge: Judge, name: str, failure: Failure) -> dict[str, Any]:
 
 
 def fullest(judge: Judge, form: Case) -> Case:
-    """Give a form two layers, two directions and an h_0, where the subject has them."""
+    """Give a form three layers, two directions and an h_0, where the subject has them.
+
+    Of two layers one can't tell what is so of the last, of the second, or of all but the first.
+    What is wrong in a 16-bit dtype is looked for in float32, whose bounds tell more apart.
+    """
+    sharp = form.dtype in LOW and "float32" in judge.dtypes
     return replace(
         form,
-        L=form.L if "deep" in judge.without else max(form.L, 2),
+        dtype="float32" if sharp else form.dtype,
+        L=form.L if "deep" in judge.without else max(form.L, 3),
         D=form.D if "bidirectional" in judge.without else 2,
         h_0=form.h_0 or "h_0" not in judge.without,
         T=1, N=1, I=1, H=1,

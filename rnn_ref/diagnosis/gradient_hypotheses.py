@@ -9,18 +9,20 @@ from typing import Any
 import numpy as np
 
 from rnn_ref.cases.problem import Problem
+from rnn_ref.diagnosis.activation_hypotheses import clipped
+from rnn_ref.diagnosis.backward_hypotheses import about_products, about_recurrence, added
 from rnn_ref.diagnosis.changes import (
     BackwardChange,
-    ChangedBackward,
     Differential,
     Differentiate,
     Hypothesis,
     Run,
+    changed_backward,
     stored,
 )
-from rnn_ref.diagnosis.hypotheses import clipped
-from rnn_ref.diagnosis.order_hypotheses import scaled, transposed
-from rnn_ref.diagnosis.places import KINDS, Where, everywhere, parts, with_others
+from rnn_ref.diagnosis.flow_hypotheses import about_flow, about_upstream
+from rnn_ref.diagnosis.order_hypotheses import rolled, scaled
+from rnn_ref.diagnosis.places import KINDS, Where, everywhere, named_parts, parts, with_others
 from rnn_ref.diagnosis.slope_hypotheses import about_slope
 from rnn_ref.judging.oracle import Oracle
 from rnn_ref.reference import Weights
@@ -48,16 +50,22 @@ def named_local_gradients(p: Problem) -> list[Hypothesis]:
 
 def local_gradients(p: Problem) -> list[Hypothesis]:
     """List what may be wrong with the backward pass of a part of the network."""
+    return of_parts(p, parts(p.L, p.D))
+
+
+def renamed_gradients(p: Problem) -> list[Hypothesis]:
+    """List what may be wrong with gradients of a part of the network, by all its names."""
+    among = named_parts(p.L, p.D)
+    return [*(h for where in among for h in by_name(p, where)), *of_parts(p, among)]
+
+
+def of_parts(p: Problem, among: list[Where]) -> list[Hypothesis]:
+    """List what may be wrong with the backward pass of some parts of the network."""
     return [
         h._replace(reach=with_others(where, p.L, p.D, above=False))
-        for where in parts(p.L, p.D)
+        for where in among
         for h in local(p, where)
     ]
-
-
-def changed(sentence: str, change: BackwardChange) -> Hypothesis:
-    """Make a hypothesis of a change."""
-    return Hypothesis(sentence, lambda oracle: ChangedBackward(oracle, change).gradients())
 
 
 def afterwards(sentence: str, names: list[str], function: Callable[[Any], Any]) -> Hypothesis:
@@ -114,6 +122,13 @@ def about_arguments(p: Problem) -> Iterator[Hypothesis]:
     yield afterwards(
         "the rows of the input's gradient are in the reverse order", ["input"], lambda g: g[:, ::-1]
     )
+    for axis, what in enumerate(("steps", "rows", "features")):
+        for by in (1, -1):
+            yield afterwards(
+                f"the {what} of the input's gradient are moved on by {by}",
+                ["input"],
+                partial(rolled, axis=axis, by=by),
+            )
     if p.h_0 is not None and p.D == 2:
         rows = np.arange(p.L * 2).reshape(p.L, 2)[:, ::-1].ravel()
         yield afterwards("the directions of h_0's gradient are swapped", ["h_0"], lambda g: g[rows])
@@ -124,82 +139,23 @@ def about_arguments(p: Problem) -> Iterator[Hypothesis]:
         )
 
 
-def about_upstream(p: Problem) -> Iterator[Hypothesis]:
-    """List what may be wrong with how upstream gradients enter."""
-    for word, c in {
-        "ignored": 0.0,
-        "doubled": 2.0,
-        "halved": 0.5,
-        "0.9999 of itself": 0.9999,
-        "0.999 of itself": 0.999,
-    }.items():
-        times = partial(scaled, c=c)
-        if p.grad_h_n is not None:
-            yield changed(f"the gradient of h_n is {word}", BackwardChange(h_n=times))
-        if p.grad_output is not None:
-            yield changed(f"the gradient of output is {word}", BackwardChange(output=times))
-    if p.grad_output is not None:
-        T = p.input.shape[0]
-        last = (np.arange(T) == T - 1).astype(float)[:, None, None]
-        yield changed(
-            "the gradient of output counts at the last step alone",
-            BackwardChange(output=lambda dy: dy * last),
-        )
-        yield changed(
-            "the gradient of output is in the reverse order of time",
-            BackwardChange(output=lambda dy: dy[::-1]),
-        )
-        if p.layout.batch_first:
-            yield changed(
-                "the memory of output's batch_first gradient is read with the steps first",
-                BackwardChange(output=transposed),
-            )
-        for c in (0.9999, 0.999, 1.0001, 1.001, 2.0, 0.5) if p.L > 1 else ():
-            yield changed(
-                f"each layer's gradient from above is scaled by {c:g}",
-                BackwardChange(
-                    differentiates=lambda r, c=c: r._replace(dy=scaled(r.dy, c)).differentiated()  # type: ignore[misc]
-                ),
-            )
-
-
-def about_flow(p: Problem) -> Iterator[Hypothesis]:
-    """List what may be wrong with how gradients flow down from layer to layer."""
-    if p.L > 1:
-        yield changed(
-            "layers below the last have no gradient from above",
-            BackwardChange(sums=lambda dxs, l: sum_of(dxs) if l == 0 else sum_of(dxs) * 0),
-        )
-    if p.D == 2:
-        for d, name in enumerate(("forward", "reverse")):
-            yield changed(
-                f"the {name} direction gives what it reads no gradient",
-                BackwardChange(sums=lambda dxs, l, d=d: dxs[1 - d]),  # type: ignore[misc]
-            )
-            if p.L == 1:
-                continue
-            yield changed(
-                f"the {name} direction gives the input no gradient",
-                BackwardChange(sums=lambda dxs, l, d=d: sum_of(dxs) if l else dxs[1 - d]),  # type: ignore[misc]
-            )
-        yield changed(
-            "the reverse direction's gradient of what it reads is left in its reading order",
-            BackwardChange(sums=lambda dxs, l: dxs[0] + dxs[1][::-1]),
-        )
-
-
-def sum_of(dxs: Any) -> Any:
-    """Add up what the directions give."""
-    return dxs[0] + dxs[1] if len(dxs) == 2 else dxs[0]
-
-
 def local(p: Problem, where: Where) -> Iterator[Hypothesis]:
     """List what may be wrong with the derivative of some runs."""
-    for sentence, differentiates in (*about_time(p), *about_step(p, where), *about_slope(p)):
-        yield changed(
+    for sentence, differentiates in (
+        *about_time(p),
+        *about_step(p, where),
+        *about_slope(p),
+        *((*about_recurrence(p), *about_products(p)) if is_wide(p, where) else ()),
+    ):
+        yield changed_backward(
             where.named(sentence),
             BackwardChange(places=where.places, differentiates=differentiates),
         )
+
+
+def is_wide(p: Problem, where: Where) -> bool:
+    """Tell whether a part is more than one run, or all: the lines of a derivative serve many."""
+    return len(where.places) > 1 or p.L * p.D == 1
 
 
 def about_time(p: Problem) -> Iterator[tuple[str, Differentiate]]:
@@ -253,11 +209,6 @@ def cut(r: Run) -> Differential:
     """Differentiate every step alone, and give h_0 no gradient."""
     dx, dh, dw = truncated(r, 1)
     return dx, stored(dh * 0), dw
-
-
-def added(a: Weights, b: Weights) -> Weights:
-    """Add up the gradients of weights."""
-    return Weights(*(None if x is None else x + y for x, y in zip(a, b, strict=True)))
 
 
 def split(r: Run, at: int) -> tuple[Differential, Differential]:

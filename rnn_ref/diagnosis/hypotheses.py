@@ -8,25 +8,27 @@ from functools import partial
 
 import numpy as np
 
-from rnn_ref.arithmetic.bounded import Bounded
 from rnn_ref.cases.problem import Problem
+from rnn_ref.diagnosis.activation_hypotheses import about_activation
 from rnn_ref.diagnosis.changes import (
     Change,
     Hypothesis,
     Place,
     Steps,
     changed,
-    error_of,
-    replaced,
     stored,
-    unit_of,
-    value_of,
 )
-from rnn_ref.diagnosis.input_hypotheses import about_h_0, about_input
-from rnn_ref.diagnosis.order_hypotheses import about_h_n, about_order, about_output
-from rnn_ref.diagnosis.places import KINDS, Where, everywhere, parts, with_others
+from rnn_ref.diagnosis.input_hypotheses import about_h_0, about_input, renamed_h_0
+from rnn_ref.diagnosis.order_hypotheses import (
+    about_h_n,
+    about_order,
+    about_output,
+    orders_of_h_n,
+)
+from rnn_ref.diagnosis.places import KINDS, Where, everywhere, named_parts, parts, with_others
+from rnn_ref.diagnosis.precision_hypotheses import of_one_layer
+from rnn_ref.diagnosis.step_hypotheses import Runs, about_step
 from rnn_ref.reference import (
-    ACTIVATIONS,
     Activation,
     Array,
     Weights,
@@ -49,14 +51,32 @@ def wide_hypotheses(p: Problem) -> list[Hypothesis]:
 
 def local_hypotheses(p: Problem) -> list[Hypothesis]:
     """List what may be wrong of a part of the network."""
+    return of_parts(p, parts(p.L, p.D))
+
+
+def renamed_hypotheses(p: Problem) -> list[Hypothesis]:
+    """List what may be wrong of a part of the network, by all names of that part.
+
+    Behind that stands what only a single layer can show, for deeper ones.
+    """
     return [
-        h._replace(reach=with_others(where, p.L, p.D, above=True))
-        for where in parts(p.L, p.D)
-        for h in local(p, where)
+        *of_parts(p, named_parts(p.L, p.D), renamed=True),
+        *orders_of_h_n(p.L, p.D, renamed=True),
+        *renamed_h_0(p),
+        *of_one_layer(p),
     ]
 
 
-def local(p: Problem, where: Where) -> Iterator[Hypothesis]:
+def of_parts(p: Problem, among: list[Where], *, renamed: bool = False) -> list[Hypothesis]:
+    """List what may be wrong of some parts of the network."""
+    return [
+        h._replace(reach=with_others(where, p.L, p.D, above=True))
+        for where in among
+        for h in local(p, where, renamed=renamed)
+    ]
+
+
+def local(p: Problem, where: Where, *, renamed: bool = False) -> Iterator[Hypothesis]:
     """List what may be wrong somewhere: with the weights, the nonlinearity or the steps."""
     for sentence, function in about_weights(p, where):
         yield changed(where.named(sentence), Change(places=where.places, weights=function))
@@ -66,11 +86,11 @@ def local(p: Problem, where: Where) -> Iterator[Hypothesis]:
         if p.input.shape[0] > 1 and i < 2:  # another nonlinearity, or none
             change = Change(places=where.places, activation=activation, steps=Steps.FIRST)
             yield changed(where.named(f"{sentence} at the first step"), change)
-    for sentence, runs in about_time(p):
+    for sentence, runs in (*about_time(p), *about_step(p, where)):
         yield changed(where.named(sentence), Change(places=where.places, runs=runs))
     for sentence, change in biases_at_steps(p, where):
         yield changed(where.named(sentence), change)
-    yield from borrowed(p, where)
+    yield from borrowed(p, where, renamed=renamed)
 
 
 # Weights.
@@ -132,8 +152,11 @@ def biases_at_steps(p: Problem, where: Where) -> Iterator[tuple[str, Change]]:
         )
 
 
-def borrowed(p: Problem, where: Where) -> Iterator[Hypothesis]:
-    """List the parameters that may be taken from another direction, or another layer."""
+def borrowed(p: Problem, where: Where, *, renamed: bool) -> Iterator[Hypothesis]:
+    """List the parameters that may be taken from another direction, or another layer.
+
+    The layer below layer 1 is layer 0: it is both, if all names are asked for.
+    """
     sources: list[tuple[str, Callable[[Place], Place]]] = []
     if p.D == 2 and all(place.d for place in where.places):
         sources.append(("the forward direction", lambda place: Place(place.l, 0)))
@@ -143,7 +166,7 @@ def borrowed(p: Problem, where: Where) -> Iterator[Hypothesis]:
         sources.append(("the other direction", lambda place: Place(place.l, 1 - place.d)))
     if all(place.l > 0 for place in where.places):
         sources.append(("layer 0", lambda place: Place(0, place.d)))
-        if p.L > 2:
+        if p.L > 2 or renamed:
             sources.append(("the layer below", lambda place: Place(place.l - 1, place.d)))
     kinds: tuple[str, ...] = KINDS if p.bias else KINDS[:2]
     groups = [("the weights are", kinds), ("both biases are", kinds[2:])]
@@ -169,71 +192,7 @@ def borrow(
     return replace(p, parameters=parameters)
 
 
-# The nonlinearity.
-
-
-def about_activation(p: Problem) -> Iterator[tuple[str, Callable[[Activation], Activation]]]:
-    """List changes of the nonlinearity."""
-    other = "relu" if p.nonlinearity == "tanh" else "tanh"
-    values: list[tuple[str, Callable[[Array], Array]]] = [
-        (f"{other} is applied in place of {p.nonlinearity}", ACTIVATIONS[other].value),
-        (f"{p.nonlinearity} is missing", stored),
-    ]
-    if p.nonlinearity == "tanh":
-        values += [
-            ("tanh is applied twice", lambda a: np.tanh(np.tanh(a))),
-            ("a sigmoid is applied in place of tanh", sigmoid),
-            ("tanh is NaN where exp(2a) overflows", partial(overflowing, factor=2, sides=1)),
-            ("tanh is NaN where exp(|a|) overflows", partial(overflowing, factor=1, sides=2)),
-            ("tanh is replaced by its argument, clipped to [-1, 1]", partial(clipped, low=-1, c=1)),
-        ]
-    else:
-        values += [
-            (f"relu is clipped at {c:g}", partial(clipped, low=0, c=c))
-            for c in (1, 6, 10, 20, 50, 100, 1000, 1e4, 65504, 1e5, 1e6)
-        ]
-        values += [
-            (f"relu is leaky: its slope below 0 is {s:g}", partial(leaky, s=s))
-            for s in (1e-3, 1e-2, 0.1, 0.2, 11 / 48)
-        ]
-    for sentence, value in values:
-        yield sentence, lambda own, value=value: own._replace(value=value)  # type: ignore[misc]
-
-
-def sigmoid(a: Array) -> Array:
-    """Compute 1 / (1 + exp(-a)) as (1 + tanh(a/2)) / 2, and leave room for another way."""
-    half = stored(np.tanh(a * 0.5))
-    value = 0.5 + 0.5 * value_of(half)
-    return replaced(half, value, 0.5 * error_of(half) + 8 * unit_of(half) * value)
-
-
-def overflowing(a: Array, factor: int, sides: int) -> Array:
-    """Compute tanh from exponentials, which overflow for large sums of one sign or of both."""
-    largest = a.rounding.largest if isinstance(a, Bounded) else np.inf
-    y, sums = np.tanh(stored(a)), value_of(a)
-    over = factor * (sums if sides == 1 else np.abs(sums)) > np.log(largest)
-    return replaced(y, np.where(over, np.nan, value_of(y)), error_of(y) + 8 * unit_of(y))
-
-
-def clipped(a: Array, low: float, c: float) -> Array:
-    """Bring numbers into [low, c]; what is outside for certain has no error."""
-    value, error = value_of(a), error_of(a)
-    outside = (value - error >= c) | (value + error <= low)
-    return replaced(a, np.clip(value, low, c), np.where(outside, 0.0, error))
-
-
-def leaky(a: Array, s: float) -> Array:
-    """Multiply numbers below 0 by s."""
-    value, error = value_of(a), error_of(a)
-    sloped = np.where(value < 0, s * value, value)
-    rounding = np.where(value - error < 0, 2 * unit_of(a) * np.abs(sloped), 0.0)
-    return replaced(a, sloped, np.where(value + error < 0, s, 1.0) * error + rounding)
-
-
 # Time.
-
-
-Runs = Callable[[Array, Array, Weights, Activation], Array]
 
 
 def about_time(p: Problem) -> Iterator[tuple[str, Runs]]:

@@ -51,6 +51,41 @@ def of_directions() -> dict[str, Change]:
     }
 
 
+def between_layers(L: int) -> dict[str, Change]:
+    """List changes of two directions that are made in some layers alone."""
+    found = {}
+    for sentence, change in of_directions().items():
+        if change.joins is not Change.joins or change.returns is not Change.returns:
+            found[f"{sentence}, below the last layer alone"] = restricted(
+                change, lambda l: l < L - 1
+            )
+        if change.reads is not Change.reads:
+            found[f"{sentence}, in layer 0 alone"] = restricted(change, lambda l: l == 0)
+            found[f"{sentence}, in the layers above the first alone"] = restricted(
+                change, lambda l: l > 0
+            )
+    for d, name in enumerate(("forward", "reverse")):
+        found[f"layers above the first do not read the {name} direction of the layer below"] = (
+            restricted(Change(joins=partial(without_direction, d=d)), lambda l: l < L - 1)
+        )
+    return found
+
+
+def restricted(change: Change, layers: Callable[[int], bool]) -> Change:
+    """Make a change of order in some layers alone."""
+    plain = Change()
+    return Change(
+        reads=lambda x, place: (change if layers(place.l) else plain).reads(x, place),
+        returns=lambda y, place: (change if layers(place.l) else plain).returns(y, place),
+        joins=lambda ys, below, l: (change if layers(l) else plain).joins(ys, below, l),
+    )
+
+
+def without_direction(ys: Sequence[Array], below: Array, l: int, d: int) -> Array:
+    """Join the directions, one of them as zeros."""
+    return joined([y * 0 if i == d else y for i, y in enumerate(ys)], below, l)
+
+
 def of_layers() -> dict[str, Change]:
     """List changes of what layers read of the layer below."""
     return {
@@ -69,6 +104,9 @@ def of_layers() -> dict[str, Change]:
 def about_order(p: Problem) -> Iterator[Hypothesis]:
     """List changes of how directions and layers are joined, and of what layers read."""
     order = (of_directions() if p.D == 2 else {}) | (of_layers() if p.L > 1 else {})
+    if p.D == 2 and p.L > 1:
+        for sentence, change in between_layers(p.L).items():
+            yield changed(sentence, change)
     for sentence, change in order.items():
         yield changed(sentence, change)
         if change.returns is Change.returns and change.joins is Change.joins:
@@ -136,23 +174,38 @@ def about_h_n(p: Problem) -> Iterator[Hypothesis]:
             "the reverse h_n is from the wrong end (its first step, t = T - 1)",
             lambda ys, h: np.stack([y[0 if i % 2 else -1] for i, y in enumerate(ys)]),
         )
-    for sentence, rows in orders_of_h_n(p.L, D).items():
-        yield of(sentence, lambda ys, h, rows=rows: h[rows.ravel()])  # type: ignore[misc]
+    yield from orders_of_h_n(p.L, D)
 
 
-def orders_of_h_n(L: int, D: int) -> dict[str, Any]:
+def orders_of_h_n(L: int, D: int, *, renamed: bool = False) -> Iterator[Hypothesis]:
     """List the orders in which the rows l*D + d of h_n may be returned."""
+    for sentence, rows in rows_of_h_n(L, D, renamed=renamed).items():
+        yield Hypothesis(
+            sentence,
+            lambda oracle, rows=rows: {"output": oracle.output, "h_n": oracle.h_n[rows.ravel()]},  # type: ignore[misc]
+            arrays=frozenset(["h_n"]),
+        )
+
+
+def rows_of_h_n(L: int, D: int, *, renamed: bool) -> dict[str, Any]:
+    """List the rows l*D + d of h_n in the orders in which they may be returned.
+
+    One that is the same as another in a small network is left out, unless `renamed`.
+    """
     rows, orders = np.arange(L * D).reshape(L, D), {}
-    if L > 1:
+    if L > 1 or renamed:
         orders["the layers of h_n are in the reverse order"] = rows[::-1]
         orders["h_n of layer 0 is returned for all layers"] = rows[:1].repeat(L, 0)
         orders["h_n of the last layer is returned for all layers"] = rows[L - 1 :].repeat(L, 0)
-    if D == 2:
+    if D == 2 or renamed:
         orders["the directions of h_n are swapped"] = rows[:, ::-1]
         orders["the forward h_n is returned for the reverse direction"] = rows[:, :1].repeat(2, 1)
-    if L > 1 and D == 2:
+    if (L > 1 and D == 2) or renamed:
         orders["layers and directions of h_n are in the reverse order"] = rows[::-1, ::-1]
         orders["h_n has directions before layers"] = rows.T
+    if L * D > 2 or renamed:
+        orders["the rows l*D + d of h_n are moved on by 1"] = np.roll(rows, 1)
+        orders["the rows l*D + d of h_n are moved on by -1"] = np.roll(rows, -1)
     return orders
 
 

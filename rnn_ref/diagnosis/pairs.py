@@ -50,11 +50,13 @@ def both(first: Hypothesis, second: Hypothesis) -> Hypothesis:
 class Pairs:
     """The pairs that may explain a trial; called with a problem, it lists them for that.
 
-    `listing` has the single hypotheses, of which the pairs are made; `measured` those whose
+    `listing` has the single hypotheses, of which the pairs are made, and `renamed` those that
+    other problems have by other names; `measured` has those whose
     constants are the trial's, which are the same for all problems that have its arrays.
     """
 
     listing: Callable[[Problem], Sequence[Hypothesis]]
+    renamed: Callable[[Problem], Sequence[Hypothesis]] = lambda _: ()
     found: list[tuple[str, str]] = field(default_factory=list)
     measured: dict[str, Hypothesis] = field(default_factory=dict)
     names: frozenset[str] = frozenset()
@@ -63,7 +65,7 @@ class Pairs:
         """List the pairs for a problem."""
         if not are_there(self.names, p):
             return []
-        known = self.measured | {h.sentence: h for h in self.listing(p)}
+        known = self.measured | {h.sentence: h for h in (*self.renamed(p), *self.listing(p))}
         return [both(known[a], known[b]) for a, b in self.found if {a, b} <= known.keys()]
 
     def search(self, trial: Trial, in_time: Callable[[], bool]) -> None:

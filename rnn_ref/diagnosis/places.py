@@ -9,6 +9,10 @@ from rnn_ref.diagnosis.changes import Place, Places
 KINDS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
+BOTH = (", forward direction", ", reverse direction")
+"""How the words end for one direction of one layer."""
+
+
 class Where(NamedTuple):
     """A part of a network, and the words for it, which end a sentence."""
 
@@ -18,12 +22,12 @@ class Where(NamedTuple):
     def named(self, sentence: str) -> str:
         """Fill in names of parameters, `{bias_hh}`, and say where.
 
-        A single direction's parameters have their full names, which say it, unless the network
-        has no other: then what is wrong of them is so everywhere.
+        The parameters of one direction of one layer have their full names, which say it. In all
+        other parts the words are the same whatever the network has besides.
         """
         kinds = {kind: kind for kind in KINDS}
         words = self.words
-        if len(self.places) == 1 and words:
+        if words.endswith(BOTH):
             (place,) = self.places
             kinds = {kind: kind + place.end for kind in KINDS}
             if sentence.format(**kinds) != sentence:
@@ -38,6 +42,16 @@ def everywhere(L: int, D: int) -> Where:
 
 def parts(L: int, D: int) -> list[Where]:
     """List the parts of a network other than the whole, without repetition."""
+    seen, kept = {everywhere(L, D).places}, []
+    for where in named_parts(L, D):
+        if where.places not in seen:
+            seen.add(where.places)
+            kept.append(where)
+    return kept
+
+
+def named_parts(L: int, D: int) -> list[Where]:
+    """List the parts of a network by all their names: in a small one, several are the same."""
     whole = everywhere(L, D)
     found = [
         *(
@@ -45,6 +59,7 @@ def parts(L: int, D: int) -> list[Where]:
             for d, name in enumerate(("forward", "reverse"))
         ),
         Where(" in the layers above the first", frozenset(p for p in whole.places if p.l > 0)),
+        Where(" in the last layer", frozenset(p for p in whole.places if p.l == L - 1)),
         *(
             Where(f" in layer {l}", frozenset(p for p in whole.places if p.l == l))
             for l in range(L)
@@ -54,12 +69,7 @@ def parts(L: int, D: int) -> list[Where]:
             for p in sorted(whole.places)
         ),
     ]
-    seen, kept = {whole.places, frozenset()}, []
-    for where in found:
-        if where.places not in seen:
-            seen.add(where.places)
-            kept.append(where)
-    return kept
+    return [where for where in found if where.places]
 
 
 def with_others(where: Where, L: int, D: int, *, above: bool) -> Places:

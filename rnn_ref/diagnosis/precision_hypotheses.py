@@ -8,38 +8,34 @@ from functools import partial
 
 import numpy as np
 
-from rnn_ref.arithmetic.dtypes import ROUNDING, Floats, rounded
+from rnn_ref.arithmetic.dtypes import ROUNDING
 from rnn_ref.cases.problem import Problem
 from rnn_ref.diagnosis.changes import (
     Change,
     Expected,
     Hypothesis,
-    Place,
     changed,
     error_of,
     replaced,
     results_of,
     value_of,
 )
+from rnn_ref.diagnosis.product_hypotheses import (
+    about_products,
+    coarser,
+    rounded_sums,
+    to,
+)
 from rnn_ref.judging.oracle import Oracle
-from rnn_ref.reference import Activation, Array, Weights, in_reading_order, run
+from rnn_ref.reference import Activation, Array
 
 LARGEST_ERROR = 2.0**-13
 """The largest relative error that is taken for one of tanh."""
 
-COARSER = ("float32", "float16", "bfloat16")
-"""The dtypes that numbers of a finer one are rounded to, from the finest."""
 
-
-def to(dtype: str, a: Floats) -> Floats:
-    """Round an array to a coarser dtype, in its own."""
-    with np.errstate(over="ignore"):
-        return rounded(np.asarray(a, np.float64), dtype).astype(a.dtype)
-
-
-def coarser(p: Problem) -> list[str]:
+def dtypes(p: Problem) -> list[str]:
     """List the dtypes that are coarser than the problem's."""
-    return [dtype for dtype in COARSER if ROUNDING[dtype].u > p.rounding.u]
+    return [name for name in coarser(p) if name in ROUNDING]
 
 
 def precision_hypotheses(p: Problem) -> list[Hypothesis]:
@@ -49,11 +45,19 @@ def precision_hypotheses(p: Problem) -> list[Hypothesis]:
         *rounded_output(p),
         *inexact_output(p),
         *rounded_states(p),
-        *inaccurate(p, 8 * p.rounding.u, 32 * p.rounding.u),
-        *inaccurate_near_0(p),
-        *inaccurate(p, 64 * p.rounding.u, LARGEST_ERROR),
-        *rounded_factors(p),
+        *(of_one_layer(p) if p.L == 1 else off_by_units(p)),
         *flushed(p),
+    ]
+
+
+def of_one_layer(p: Problem) -> list[Hypothesis]:
+    """List losses of precision that a single layer shows: in a deeper network they are alike."""
+    return [
+        *rounded_sums(p),
+        *off_by_units(p),
+        *inaccurate_near_0(p),
+        *about_products(p),
+        *inaccurate(p, 64 * p.rounding.u, LARGEST_ERROR),
     ]
 
 
@@ -95,6 +99,12 @@ def with_summed_biases(p: Problem, dtype: str) -> Problem:
         parameters[name] = to(dtype, parameters[name] + parameters[other])
         parameters[other] = 0 * parameters[other]
     return replace(p, parameters=parameters)
+
+
+def off_by_units(p: Problem) -> Iterator[Hypothesis]:
+    """List errors of relu of a few units of roundoff, or of tanh in a single layer."""
+    if p.nonlinearity == "relu" or p.L == 1:
+        yield from inaccurate(p, 8 * p.rounding.u, 32 * p.rounding.u)
 
 
 def inaccurate_near_0(p: Problem) -> Iterator[Hypothesis]:
@@ -147,7 +157,7 @@ def wider(own: Activation, relative: float = 0.0, absolute: float = 0.0) -> Acti
 
 def rounded_output(p: Problem) -> Iterator[Hypothesis]:
     """List the roundings of the output alone, beside a right h_n."""
-    for dtype in reversed(coarser(p)):
+    for dtype in reversed(dtypes(p)):
         r = ROUNDING[dtype]
         hypothesis = off_in_output(f"the output is rounded to {dtype}", 2 * r.u, r.eta)
         yield hypothesis._replace(few_digits=dtype)
@@ -175,7 +185,7 @@ def off_in_output(sentence: str, relative: float, absolute: float = 0.0) -> Hypo
 
 def rounded_states(p: Problem) -> Iterator[Hypothesis]:
     """List the roundings of every state: these show in the states' digits."""
-    for dtype in reversed(coarser(p)):
+    for dtype in reversed(dtypes(p)):
         r = ROUNDING[dtype]
         for sentence, relative in (
             (f"every state is rounded to {dtype}", 2 * r.u),
@@ -185,47 +195,3 @@ def rounded_states(p: Problem) -> Iterator[Hypothesis]:
             yield changed(sentence, Change(activation=activation))._replace(
                 widens=True, few_digits=dtype
             )
-
-
-def rounded_factors(p: Problem) -> Iterator[Hypothesis]:
-    """List the roundings of what products are taken of: of what is read, or of all factors.
-
-    The first layer's arguments are rounded exactly, so that its first step is sharp; what is
-    computed, and then rounded, has an error.
-    """
-    for dtype in coarser(p):
-        u = ROUNDING[dtype].u
-        x, h = to(dtype, p.input), None if p.h_0 is None else to(dtype, p.h_0)
-        parameters = {
-            name: to(dtype, a) if name.startswith("weight") else a
-            for name, a in p.parameters.items()
-        }
-        reads = partial(inexact_input, u=u)
-        yield changed(
-            f"what each layer reads is rounded to {dtype}",
-            Change(problem=lambda p, x=x: replace(p, input=x), reads=reads),  # type: ignore[misc]
-        )._replace(widens=True, both_signs=True)
-        factors = lambda p, x=x, h=h, w=parameters: replace(p, input=x, h_0=h, parameters=w)  # noqa: E731
-        yield changed(
-            f"products are taken of numbers rounded to {dtype}",
-            Change(problem=factors, reads=reads, runs=partial(inexact_states, u=u)),
-        )._replace(widens=True, both_signs=True)
-
-
-def inexact_input(x: Array, place: Place, u: float) -> Array:
-    """Give what a layer above the first reads the error of a rounding."""
-    if place.l > 0:
-        x = replaced(x, value_of(x), error_of(x) + 2 * u * np.abs(value_of(x)))
-    return in_reading_order(x, place.d)
-
-
-def inexact_states(x: Array, h: Array, w: Weights, f: Activation, u: float) -> Array:
-    """Run with an error of rounding of each state that is read, but for h_0.
-
-    The error is put on the weights that multiply it.
-    """
-    first = run(x[:1], h, w, f)
-    if len(x) == 1:
-        return first
-    W_hh = replaced(w.W_hh, value_of(w.W_hh), 2 * u * np.abs(value_of(w.W_hh)))
-    return np.concatenate([first, run(x[1:], first[-1], w._replace(W_hh=W_hh), f)])

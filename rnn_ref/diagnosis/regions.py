@@ -82,7 +82,10 @@ def parts(axis: str, wrong: Mask) -> Iterator[Part]:
         yield Part(f"{axis}s from {first} on", lambda n: np.arange(n) >= first)
         for k in TILES:
             if size // k * k == first:
-                yield Part(f"{axis}s after the last full tile of {k}", partial_tile(k))
+                rest = f"{axis}s after the last full tile of {k}"
+                yield Part(rest, partial_tile(k))
+                if size > k:
+                    yield Part(f"{rest}, where there is one", partial_tile(k, least=k))
     if first == 0 and len(at) == last + 1:
         yield Part(f"{axis}s before {last + 1}", lambda n: np.arange(n) <= last)
         left = size - 1 - last
@@ -93,6 +96,6 @@ def parts(axis: str, wrong: Mask) -> Iterator[Part]:
         yield Part(f"one {axis} in {k} from {first} on", lambda n: (np.arange(n) - first) % k == 0)
 
 
-def partial_tile(k: int) -> Callable[[int], Mask]:
-    """Choose the indices after the last full tile of k."""
-    return lambda n: np.arange(n) >= n // k * k
+def partial_tile(k: int, least: int = 0) -> Callable[[int], Mask]:
+    """Choose the indices after the last full tile of k; none, if there are too few."""
+    return lambda n: (np.arange(n) >= n // k * k) & (n >= least)

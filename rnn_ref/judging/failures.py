@@ -61,13 +61,14 @@ class Fact:
 class Raised:
     """An exception: what the subject was doing, type, message in one line, and place.
 
-    `place` is the file and line where it was raised, the subject's own where there is one.
+    `place` is the file and line where it was raised, the subject's own where there is one: `own`.
     """
 
     doing: str
     type: str
     message: str
     place: str
+    own: bool = True
 
 
 @dataclass(frozen=True)
@@ -76,8 +77,9 @@ class Failure:
 
     `case` is a line, or empty if there is none. `variant` is the variant of the property
     that was judged. `repeatable` is False if the same case gave other results before.
-    `how` says in words how a process ended, or what else is wrong. `tanh` is how many units of
-    roundoff the bounds take for the subject's tanh, if there is one.
+    `how` says in words how a process ended, or what else is wrong, and `place` where; that is
+    the subject's `own` file, or another one if none of its own was running. `tanh` is how many
+    units of roundoff the bounds take for the subject's tanh, if there is one.
     """
 
     kind: Kind
@@ -90,6 +92,7 @@ class Failure:
     raised: Raised | None = None
     how: str = ""
     place: str = ""
+    own: bool = True
     repeatable: bool = True
     tanh: float = 0.0
 
@@ -214,7 +217,8 @@ def about_element(element: Element | None) -> str:
 def raised(doing: str, error: BaseException) -> Raised:
     """Describe an exception: its type, its message in one line, and its place."""
     message = in_one_line(str(error))
-    return Raised(doing, type(error).__name__, message, place(frames_of(error)))
+    frames = frames_of(error)
+    return Raised(doing, type(error).__name__, message, place(frames), has_own(frames))
 
 
 LONGEST = 400
@@ -266,6 +270,11 @@ def place(frames: Sequence[tuple[str, int]]) -> str:
             file, line = choice[-1]
             return f"{Path(file).name}:{line}"
     return ""
+
+
+def has_own(frames: Sequence[tuple[str, int]]) -> bool:
+    """Tell whether a frame is the subject's own."""
+    return any(is_theirs(file) for file, _ in frames)
 
 
 def is_ours(file: str) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from rnn_ref.diagnosis.causes import CAPABILITY, SETUP
-from rnn_ref.judging.failures import Failure, Kind, Raised, place
+from rnn_ref.judging.failures import Failure, Kind, Raised, has_own, place
 from rnn_ref.judging.replay import command
 from rnn_ref.process.guard import Death, How, death
 from rnn_ref.running.reporting import Reporting
@@ -156,6 +156,7 @@ def failure_of(died: Death) -> Failure:
         raised=Raised(**facts["raised"]) if facts.get("raised") else None,
         how=how,
         place=place(died.frames),
+        own=has_own(died.frames),
     )
 
 

@@ -39,6 +39,21 @@ edit("Rows after the fourth are 0.1 % too small", STEP, seen="microsoft/onnxrunt
      old="states.append(h)", new="states.append(torch.cat([h[:4], 0.999 * h[4:]]))")
 edit("Features after the 32nd are not read", STEP, seen="pytorch/pytorch#83863",
      old="a = x_t @ W_ih.T", new="a = x_t[:, :32] @ W_ih[:, :32].T")
+edit("b_hh is added after the nonlinearity", STEP,
+     old="            a = a + b_hh\n            h = a.clamp(min=0) if relu else a.tanh()",
+     new="            h = (a.clamp(min=0) if relu else a.tanh()) + b_hh")
+edit("relu is applied before the recurrent part too", STEP,
+     old="a = x_t @ W_ih.T +", new="a = x_t @ W_ih.T\n            a = (a.relu() if relu else a) +")
+edit("Each step reads the input of the next", STEP,
+     old="for x_t in x:", new="for x_t in torch.cat([x[1:], x[-1:]]):")
+edit("softplus is applied in place of relu", STEP,
+     old="a.clamp(min=0) if", new="nn.functional.softplus(a) if")
+edit("The state's units after the last full tile of 4 are not read", STEP,
+     old="+ h @ W_hh.T", new="+ h[:, : len(W_hh) // 4 * 4] @ W_hh[:, : len(W_hh) // 4 * 4].T")
+edit("Weights of one shape are swapped", STEP,
+     old="h, states = h_0, []",
+     new="h, states = h_0, []\n"
+     "        W_ih, W_hh = (W_hh, W_ih) if W_ih.shape == W_hh.shape else (W_ih, W_hh)")
 # fmt: on
 
 

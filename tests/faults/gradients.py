@@ -67,6 +67,25 @@ edit("W_hh's gradient is cut after 500 steps", "gradients_reach_through_a_thousa
 edit("Second derivatives are cut", "gradients_have_gradients", seen="pytorch/pytorch#20449",
      old="x, h_0, W_ih, W_hh, y = ctx.saved_tensors",
      new="x, h_0, W_ih, W_hh, y = (a.detach() for a in ctx.saved_tensors)")
+edit("The recurrent gradient is cut every 3 steps from the last", SLOPES,
+     old="dh = da @ W_hh\n", new="dh = da @ W_hh if (T - t) % 3 else 0 * dh\n")
+edit("The slope is that of the state after the step", SLOPES,
+     old="slope = (y[t] > 0).to(y.dtype) if ctx.relu else 1 - y[t] * y[t]",
+     new="z = y[min(t + 1, T - 1)]\n"
+     "            slope = (z > 0).to(y.dtype) if ctx.relu else 1 - z * z")
+edit("b_ih's gradient is that of the first row", SLOPES,
+     old="db_ih += da.sum(0)", new="db_ih += da[0]")
+edit("b_ih's gradient lacks the slope", SLOPES,
+     old="db_ih += da.sum(0)", new="db_ih += dh.sum(0)")
+edit("W_ih's gradient leaves the last step out", SLOPES,
+     old="dW_ih += da.T @ x[t]", new="dW_ih += da.T @ x[t] * (t < T - 1)")
+edit("The recurrent gradient is clipped at 1", SLOPES,
+     old="dh = da @ W_hh\n", new="dh = (da @ W_hh).clamp(-1, 1)\n")
+edit("W_hh's gradient is multiplied in float32", SLOPES,
+     old="dW_hh += da.T @ before", new="dW_hh += (da.T.float() @ before.float()).to(x.dtype)")
+edit("The lower layers' forward states have no gradient from above", SLOPES,
+     old="outputs.append(y.flip(0) if d else y)",
+     new="outputs.append(y.flip(0) if d else y if l + 1 == self.num_layers else y.detach())")
 # fmt: on
 
 

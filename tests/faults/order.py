@@ -34,6 +34,16 @@ edit("The reverse direction uses the forward weights", STEP, seen="pytorch/pytor
      old="self.weights_of(l, d)", new="self.weights_of(l, 0)")
 edit("Layers read the first step alone of the layer below", STEP, seen="pjreddie/darknet#2366",
      old="self.drop(x) if l else x", new="self.drop(x[:1].expand_as(x)) if l else x")
+edit("Row n starts from row n % 4 of h_0", STEP,
+     old="self.run_direction(seen, h_0[l * D + d]",
+     new="self.run_direction(seen, h_0[l * D + d][torch.arange(h_0.shape[1]) % 4]")
+edit("Each run starts from the next one's h_0", STEP,
+     old="h_0[l * D + d]", new="h_0.roll(-1, 0)[l * D + d]")
+edit("The biases are those of the layer below", STEP,
+     old="self.weights_of(l, d)",
+     new="(self.weights_of(l, d)[:2] + self.weights_of(max(l - 1, 0), d)[2:])")
+edit("The reverse direction of the layers above reads forward", STEP,
+     old="seen = x.flip(0) if d else x", new="seen = x.flip(0) if d and not l else x")
 # fmt: on
 
 

@@ -24,4 +24,12 @@ edit("tanh of subnormal numbers is zero", "subnormal_numbers_are_kept", seen="ap
      new="else torch.where(a.abs() < torch.finfo(a.dtype).tiny, 0 * a, a.tanh())")
 edit("Subnormal sums are flushed to zero", STEP, seen="apache/mxnet#19361",
      old="a = a + b_ih", new="a = torch.where(a.abs() < 1e-38, 0 * a, a) + b_ih")
+edit("float64 is multiplied in float32", STEP, seen="keras-team/keras#23704",
+     old="a = x_t @ W_ih.T + h @ W_hh.T",
+     new="a = (x_t.float() @ W_ih.float().T + h.float() @ W_hh.float().T).to(x.dtype)")
+edit("The state is multiplied in bfloat16", STEP,
+     old="+ h @ W_hh.T", new="+ (h.bfloat16() @ W_hh.bfloat16().T).to(x.dtype)")
+edit("The last state is rounded to bfloat16", STEP,
+     old="states.append(h)",
+     new="states.append(h := h if len(states) + 1 < len(x) else h.bfloat16().to(x.dtype))")
 # fmt: on
