@@ -159,7 +159,7 @@ def test_numbers_that_are_told_are_those_of_the_code() -> None:
         assert re.search(rf"{name}` \((at most )?{examples:,}\b", PAGES["subjects.md"])
     assert f"{len(read_corpus().cases)} cases" in PAGES["README.md"]
     assert f"{len(read_corpus().cases)} cases" in PAGES["numerics.md"]
-    assert f"the corpus (version {read_corpus().version})" in PAGES["README.md"]
+    assert f"the corpus (version {read_corpus().version})" in PAGES["changes.md"]
 
 
 @pytest.mark.parametrize("page", PAGES)
