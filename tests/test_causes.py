@@ -168,6 +168,16 @@ def test_what_is_wrong_with_one_thing_in_histories_too_is_one_cause(used: str) -
     assert [cause.sentence for cause in causes(both)] == ["nothing is dropped"]
 
 
+def test_one_fact_that_two_groups_state_is_one_cause() -> None:
+    """Second derivatives are told of once, of padded and packed input."""
+    fact = {"what": "second derivatives", "got": "1", "expected": "2"}
+    name = "every_step_obeys_the_recurrence"
+    both = [entry(ScaledReverse, name, group, follows=group) for group in ("gradients", "packed")]
+    for each, got in zip(both, "13", strict=True):
+        each["failure"] |= {"kind": Kind.FACT, "comparisons": [], "fact": {**fact, "got": got}}
+    assert len(causes(both)) == 1
+
+
 def test_wrong_numbers_come_before_refusals_and_crashes_between() -> None:
     """Causes are ranked by how bad they are."""
     wrong = entry(ScaledReverse, "every_step_obeys_the_recurrence")

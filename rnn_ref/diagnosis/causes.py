@@ -48,7 +48,7 @@ FACTS = 3
 ONE_FACT = ("dropout",)
 """Groups whose properties look at one thing from several sides: their failures are one cause."""
 
-JOINED = ("dropout", "keyword")
+JOINED = ("dropout", "keyword", "hook")
 """What shows in histories and with packed input too, where a plain call is right: one cause."""
 
 CRASHES = (Kind.ENDED, Kind.HUNG, Kind.MEMORY)
@@ -102,6 +102,7 @@ def causes(entries: Iterable[Entry]) -> list[Cause]:
         grouped.setdefault(key(entry), []).append(entry)
     for used in JOINED:
         join(grouped, used)
+    join_equal_facts(grouped)
     found = [cause_of(group) for group in grouped.values()]
     return sorted(found, key=lambda c: (c.rank, c.kind != Kind.NUMBERS, -len(c.properties)))
 
@@ -115,6 +116,16 @@ def join(grouped: dict[tuple[Any, ...], list[Entry]], used: str) -> None:
     first, *others = sorted(wrong, key=lambda of: of not in diagnosed)
     for of in others:
         grouped[first] += grouped.pop(of)
+
+
+def join_equal_facts(grouped: dict[tuple[Any, ...], list[Entry]]) -> None:
+    """Join the groups that are about one fact, whatever the properties are that state it."""
+    first: dict[str, tuple[Any, ...]] = {}
+    for of in [of for of in grouped if of[0] != "numbers"]:
+        facts = [e["failure"]["fact"] for e in grouped[of]]
+        whats = {fact["what"] if fact else "" for fact in facts}
+        if len(whats) == 1 and "" not in whats and first.setdefault(what := whats.pop(), of) != of:
+            grouped[first[what]] += grouped.pop(of)
 
 
 def is_wrong_with(used: str, entry: Entry) -> bool:

@@ -65,7 +65,8 @@ class Explainer:
         if not failure.case or failure.kind not in (Kind.NUMBERS, Kind.FACT, Kind.EXCEPTION):
             return found
         budget, case = Budget(self.seconds), Case.parse(failure.case)
-        used = {*declared.needs, *words_of(case.history)}
+        hooks = ["hook"] if "unwritten.hooks" in declared.promises else []
+        used = {*declared.needs, *words_of(case.history), *hooks}
         found["uses"] = sorted(used.intersection(JOINED))
         if declared.group != "packing":  # which judges functions, whose calls have no case
             with judge.around():

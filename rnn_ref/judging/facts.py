@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.autograd.gradcheck import GradcheckError
 from torch.nn.utils.rnn import PackedSequence
 
 from rnn_ref.arithmetic.dtypes import Floats, Rounding
@@ -27,6 +28,31 @@ LEVEL = 1e-14
 A run makes some 10^4 of them, so that it has fewer than one false alarm in 10^9. Tests that
 are made together, such as one for each lag, have this level together: each has its share.
 """
+
+
+SAID_FIRST = 3
+"""The lines in which torch says what differs; more about its ways of checking follow."""
+
+
+def has_second_derivatives(
+    subject: Subject, doing: str, call: Callable[..., Any], tensors: Sequence[torch.Tensor]
+) -> Comparison:
+    """Require that second derivatives agree with differences of first ones, in float64.
+
+    Each gradient is differentiated by each input and both upstream gradients, along one
+    direction each (torch.autograd.gradgradcheck in its fast mode).
+    """
+    mismatch = None
+    with subject.calling(doing):
+        try:
+            torch.autograd.gradgradcheck(call, tensors, fast_mode=True)
+        except GradcheckError as error:
+            mismatch = error
+    if mismatch is not None:
+        got = " ".join(" ".join(str(mismatch).splitlines()[:SAID_FIRST]).split())
+        expected = "the differences of first derivatives"
+        raise SubjectFault(Fact("second derivatives", got, expected)) from mismatch
+    return counted("second derivatives", len(tensors) * (len(tensors) + 2))
 
 
 def under(note: str, comparisons: Sequence[Comparison]) -> list[Comparison]:
