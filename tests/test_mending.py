@@ -32,7 +32,7 @@ FOLLOWS = [
      "a later call"),
     ("Packed sequences start from zero", "gradients_of_packed_sequences", "packed"),
     ("The strides of the input are ignored", "arguments_may_lie_in_any_way", "arguments"),
-    ("Second derivatives are cut", "gradients_have_gradients", None),
+    ("Second derivatives are cut", "gradients_have_gradients", "other uses"),
     ("A call prints", "nothing_is_printed", None),
     ("An h_0 of more layers is accepted", "a_wrong_call_is_refused_and_leaves_no_trace", None),
     ("repr", "repr_tells_the_sizes", None),

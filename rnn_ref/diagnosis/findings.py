@@ -21,6 +21,7 @@ from rnn_ref.diagnosis.mending import (
     NETWORK,
     PACKED,
     SETTINGS,
+    USES,
     forms_built,
     holds_with,
     mended_arguments,
@@ -65,9 +66,7 @@ class Explainer:
         if not failure.case or failure.kind not in (Kind.NUMBERS, Kind.FACT, Kind.EXCEPTION):
             return found
         budget, case = Budget(self.seconds), Case.parse(failure.case)
-        hooks = ["hook"] if "unwritten.hooks" in declared.promises else []
-        used = {*declared.needs, *words_of(case.history), *hooks}
-        found["uses"] = sorted(used.intersection(JOINED))
+        found["uses"] = sorted(uses(declared, case).intersection(JOINED))
         if declared.group != "packing":  # which judges functions, whose calls have no case
             with judge.around():
                 found["gradients"] = shown(judge.subject, case)
@@ -97,7 +96,8 @@ class Explainer:
         case = Case.parse(failure.case)
         direct = plain is not None and failure.kind == Kind.NUMBERS and declared.group != "cell"
         holds = direct or holds_with(mended_network(judge.subject), judge, declared, case)
-        if declared.group == "packed" and plain is not None:  # it is called as the plain call is
+        packed = "packed" in uses(declared, case)
+        if packed and plain is not None:  # it is called as the plain call is
             holds = holds or holds_with(mended_packed(judge.subject), judge, declared, case)
         if holds:
             forms = [case] if direct else [case, *forms_built(judge, declared, case)]
@@ -112,9 +112,7 @@ class Explainer:
                 return {"follows": LATER, "diagnosis": as_data(later)}
         if holds and holds_with(mended_arguments(judge.subject), judge, declared, case):
             return {"follows": ARGUMENTS}
-        if declared.group == "packed" and holds_with(
-            mended_packed(judge.subject), judge, declared, case
-        ):
+        if packed and holds_with(mended_packed(judge.subject), judge, declared, case):
             return {"follows": PACKED}
         for dtype in dict.fromkeys(("float32", case.dtype)):  # one of them may be wrong alone
             if declared.group == "dropout" and (said := self.of_dropout(judge, dtype)):
@@ -123,7 +121,7 @@ class Explainer:
             return {"follows": CELL}
         if not holds and holds_with(mended_settings(judge.subject), judge, declared, case):
             return {"follows": SETTINGS}
-        return {}
+        return {"follows": USES} if holds and failure.kind != Kind.EXCEPTION else {}
 
     def of_later_calls(self, judge: Judge, case: Case) -> Diagnosis | None:
         """Diagnose the second call of a case's form, once."""
@@ -174,6 +172,12 @@ class Explainer:
         if form not in self.tried:
             self.tried[form] = diagnose(subject, case or form, seconds=SECONDS)
         return self.tried[form]
+
+
+def uses(declared: Property, case: Case) -> set[str]:
+    """Name what a property, or a case's history, uses besides plain calls."""
+    hooks = ["hook"] if "unwritten.hooks" in declared.promises else []
+    return {*declared.needs, *words_of(case.history), *hooks}
 
 
 def of_probe(judge: Judge, name: str, failure: Failure) -> dict[str, Any]:

@@ -25,7 +25,10 @@ from rnn_ref.process.settings import restore, restoring_settings, settings
 
 NETWORK, LATER, ARGUMENTS = "network", "a later call", "arguments"
 PACKED, CELL, SETTINGS = "packed", "cell", "settings"
-"""What is to blame: what may be mended, or later calls of the network alone."""
+USES = "other uses"
+"""What is to blame: what may be mended, later calls of the network alone, or uses of it in which
+it is wrong though a plain call is right.
+"""
 
 
 def holds_with(subject: Subject, judge: Judge, declared: Property, case: Case) -> bool:
