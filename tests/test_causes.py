@@ -168,6 +168,16 @@ def test_what_is_wrong_with_one_thing_in_histories_too_is_one_cause(used: str) -
     assert [cause.sentence for cause in causes(both)] == ["nothing is dropped"]
 
 
+def test_what_right_results_mend_stands_under_the_only_diagnosis() -> None:
+    """Another use in which the network is wrong is no cause of its own; beside two it is one."""
+    said = [{"of": "results", "sentences": [text], "text": ""} for text in ("one", "other")]
+    name = "every_step_obeys_the_recurrence"
+    known = [entry(ScaledReverse, name, follows="network", diagnosis=each) for each in said]
+    use = entry(ScaledReverse, name, "memory", follows="other uses", gradients=None)
+    assert [cause.sentence for cause in causes([use, known[0]])] == ["one"]
+    assert len(causes([use, *known])) == 3
+
+
 def test_one_fact_that_two_groups_state_is_one_cause() -> None:
     """Second derivatives are told of once, of padded and packed input."""
     fact = {"what": "second derivatives", "got": "1", "expected": "2"}

@@ -103,6 +103,7 @@ def causes(entries: Iterable[Entry]) -> list[Cause]:
     for used in JOINED:
         join(grouped, used)
     join_equal_facts(grouped)
+    join_other_uses(grouped)
     found = [cause_of(group) for group in grouped.values()]
     return sorted(found, key=lambda c: (c.rank, c.kind != Kind.NUMBERS, -len(c.properties)))
 
@@ -126,6 +127,24 @@ def join_equal_facts(grouped: dict[tuple[Any, ...], list[Entry]]) -> None:
         whats = {fact["what"] if fact else "" for fact in facts}
         if len(whats) == 1 and "" not in whats and first.setdefault(what := whats.pop(), of) != of:
             grouped[first[what]] += grouped.pop(of)
+
+
+def join_other_uses(grouped: dict[tuple[Any, ...], list[Entry]]) -> None:
+    """Join what right results of the network mend to its diagnosis, if it has one alone.
+
+    By chance a plain call may be right, as where relu is wrong and nothing is below 0.
+    """
+    diagnosed = [
+        of
+        for of, group in grouped.items()
+        if of[0] == "numbers" and any(e["findings"].get("follows") == "network" for e in group)
+    ]
+    for of in [of for of in grouped if of[:2] in MENDED and len(diagnosed) == 1]:
+        grouped[diagnosed[0]] += grouped.pop(of)
+
+
+MENDED = {("follows", "other uses"), ("follows", "packed")}
+"""The keys of failures that right results of the network mend, though a plain call is right."""
 
 
 def is_wrong_with(used: str, entry: Entry) -> bool:
