@@ -148,11 +148,14 @@ def test_subnormals_are_kept_or_flushed_as_declared(
     assert ("profile; --subnormals flushed" in done.stdout) == (mode == "flushed")
 
 
-def test_a_right_subject_ends_in_status_0_and_a_table(tmp_path: Path) -> None:
+def test_a_right_subject_ends_in_status_0_and_a_table(
+    verify_here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With -v each property has a row, and the last line is the verdict; no line is too long."""
+    monkeypatch.setenv("COLUMNS", "80")
     some = ["-v", "-k", "setup or every_step_obeys or h_n_is"]
     options = ["--subject", f"{MISBEHAVING}:Right", *some]
-    done = verify(tmp_path, *options, COLUMNS="80")
+    done = verify_here(*options)
     assert done.returncode == 0
     *lines, last = done.stdout.rstrip().splitlines()
     assert re.search(
@@ -325,7 +328,7 @@ def test_a_run_that_is_ended_prints_what_it_has(
 def test_a_limit_ends_a_run_in_time(tmp_path: Path, verify_here: Here, *, apart: bool) -> None:
     """What was not judged by then says --limit; where nothing failed, the status is 2."""
     began = time.monotonic()
-    limit = "8" if apart else "4"  # a process of its own takes time to begin
+    limit = "5" if apart else "2"  # a process of its own takes time to begin
     options = ["--subject", f"{MISBEHAVING}:Right", "--profile", "thorough", "--limit", limit]
     options += ["--json", "found.json"]
     done = verify(tmp_path, *options, "-n", "1") if apart else verify_here(*options)
