@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import replace
 from typing import Any
 
 import flint
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,15 +18,19 @@ from rnn_ref.arithmetic.dtypes import ROUNDING, gamma, rounded
 from rnn_ref.cases.case import Case
 from rnn_ref.cases.random import RandomStream
 from rnn_ref.judging.oracle import Oracle
+from rnn_ref.judging.subject import Subject
 from rnn_ref.parameters import names, read
 from rnn_ref.reference import ACTIVATIONS, backward, final, forward
 from rnn_ref.strategies import cases
+from tests.support.judging import PROPERTIES
 from tests.support.orders import ORDERS, Ordered, ordered
 
 flint.ctx.prec = 400
 DTYPES = tuple(ROUNDING)
 
 to_arb = np.vectorize(lambda x: flint.arb(float(x)), otypes=[object])
+
+FULL = "tanh L2 D2 bias T3 N2 I2 H2 float32 weights=torch input=normal h_0 loss=both seed=1"
 
 
 def furthest(values: Any, exact: Any) -> np.ndarray:
@@ -193,6 +199,24 @@ def test_bound_of_a_network_is_not_slack() -> None:
         got = run(problem, lambda array: ordered(array, "sequential", "float32"))["output"]
         worst = max(worst, share(got, exact, Oracle(problem).output))
     assert 0.4 <= worst <= 1
+
+
+def test_what_was_judged_is_freed_at_once() -> None:
+    """No array with bounds waits for a search for circles: wide networks would fill the memory."""
+    claim = PROPERTIES["gradients_are_within_their_bounds"].claim
+    gc.collect()
+    before = living()
+    gc.disable()
+    try:
+        claim(Case.parse(FULL), Subject("torch.nn:RNN", torch.nn.RNN))
+        assert living() == before
+    finally:
+        gc.enable()
+
+
+def living() -> int:
+    """How many arrays with bounds there are."""
+    return sum(type(each) is Bounded for each in gc.get_objects())
 
 
 def test_gamma_is_infinite_where_its_series_diverges() -> None:

@@ -132,11 +132,17 @@ class Bounded(NumberArray):
         right[2] = right[1]
         return right
 
-    @cached_property
+    @property
     def stored(self) -> Bounded:
         """The numbers as a subject stores them: a sum with its rounding charged."""
-        if not self.is_sum:
-            return self
+        return self.charged if len(self.parts) == 3 else self
+
+    @cached_property
+    def charged(self) -> Bounded:
+        """A sum with its rounding charged; kept, but for no number that is stored already.
+
+        What kept itself would be in a circle, and stay until such circles are looked for.
+        """
         if self.cut is not None:
             whole, index = self.cut
             return whole.stored[index]
