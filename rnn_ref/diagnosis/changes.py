@@ -284,7 +284,8 @@ class Hypothesis(NamedTuple):
     small numbers are taken for zero, what is wrong are `zeros`. What is lost before gradients are
     taken `spreads`: it is in more than one of them. Where arguments are rounded, a first step's
     errors are `centred` on what exact arithmetic makes of these. One `of_tanh` is not true of a
-    subject whose tanh was measured, and found accurate.
+    subject whose tanh was measured, and found accurate. One of a changed forward pass has its
+    `change`.
     """
 
     sentence: str
@@ -299,6 +300,7 @@ class Hypothesis(NamedTuple):
     spreads: bool = False
     centred: bool = False
     of_tanh: bool = False
+    change: Change | None = None
 
 
 def results_of(oracle: Oracle) -> Expected:
@@ -309,7 +311,7 @@ def results_of(oracle: Oracle) -> Expected:
 
 def changed(sentence: str, change: Change) -> Hypothesis:
     """Make a hypothesis of a change."""
-    return Hypothesis(sentence, lambda oracle: results_of(Changed(oracle, change)))
+    return Hypothesis(sentence, lambda oracle: results_of(Changed(oracle, change)), change=change)
 
 
 def changed_backward(sentence: str, change: BackwardChange) -> Hypothesis:

@@ -31,6 +31,7 @@ from rnn_ref.diagnosis.hypotheses import (
 )
 from rnn_ref.diagnosis.measured_hypotheses import Seen, are_there, measured
 from rnn_ref.diagnosis.pairs import Pairs
+from rnn_ref.diagnosis.part_hypotheses import confined, copied, in_parts
 from rnn_ref.diagnosis.precision_hypotheses import precision_hypotheses
 from rnn_ref.diagnosis.term_hypotheses import about_terms
 from rnn_ref.diagnosis.trial import UNLOADED, Trial, keeps_its_own
@@ -115,11 +116,21 @@ def diagnose(subject: Subject, case: Case, *, seconds: float = 2.0) -> Diagnosis
 
 
 def tiers(of: str, trial: Trial) -> list[Listing]:
-    """List the tiers of a kind; those with constants of a wrong trial behind the wide ones."""
+    """List the tiers of a kind; those with constants of a wrong trial behind the wide ones.
+
+    Before the losses of precision stand the changes of parts to which what is wrong is confined.
+    """
     seen = Seen(trial.oracle.problem, trial.got, trial.unchanged, trial.wrong)
-    found = [*measured(seen), *about_terms(seen)]
+    among = confined(seen)
+    found = [*measured(seen), *about_terms(seen), *copied(seen)]
     at = TIERS[of].index(WIDE[of]) + 1
-    return [*TIERS[of][:at], lambda p: found if are_there(seen.got, p) else [], *TIERS[of][at:]]
+    return [
+        *TIERS[of][:at],
+        lambda p: found if are_there(seen.got, p) else [],
+        *TIERS[of][at:-1],
+        *([lambda p: in_parts(p, among)] if among else []),
+        TIERS[of][-1],
+    ]
 
 
 class Sifting:

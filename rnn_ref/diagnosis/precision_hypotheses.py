@@ -18,6 +18,7 @@ from rnn_ref.diagnosis.changes import (
     error_of,
     replaced,
     results_of,
+    stored,
     value_of,
 )
 from rnn_ref.diagnosis.product_hypotheses import (
@@ -27,7 +28,10 @@ from rnn_ref.diagnosis.product_hypotheses import (
     to,
 )
 from rnn_ref.judging.oracle import Oracle
-from rnn_ref.reference import Activation, Array
+from rnn_ref.reference import Activation, Array, Weights, run
+
+CHUNKS = (2, 4, 8, 16, 32, 64, 128, 256)
+"""How many steps a kernel may take at once."""
 
 LARGEST_ERROR = 2.0**-13
 """The largest relative error that is taken for one of tanh."""
@@ -45,6 +49,7 @@ def precision_hypotheses(p: Problem) -> list[Hypothesis]:
         *rounded_output(p),
         *inexact_output(p),
         *rounded_states(p),
+        *rounded_between_chunks(p),
         *(of_one_layer(p) if p.L == 1 else off_by_units(p)),
         *flushed(p),
     ]
@@ -181,6 +186,28 @@ def off_in_output(sentence: str, relative: float, absolute: float = 0.0) -> Hypo
         return {"output": replaced(y, value_of(y), error), "h_n": h_n}
 
     return Hypothesis(sentence, expected, arrays=frozenset(["output"]), widens=True)
+
+
+def rounded_between_chunks(p: Problem) -> Iterator[Hypothesis]:
+    """List roundings of the state that is carried from one chunk of steps to the next."""
+    for dtype in reversed(dtypes(p)):
+        for k in CHUNKS:
+            if k < p.input.shape[0]:
+                yield changed(
+                    f"the state is rounded to {dtype} every {k} steps",
+                    Change(runs=partial(run_in_chunks, every=k, dtype=dtype)),
+                )._replace(widens=True)
+
+
+def run_in_chunks(x: Array, h: Array, w: Weights, f: Activation, every: int, dtype: str) -> Array:
+    """Run so many steps at a time, and leave room for a rounding of the state between."""
+    r, ys = ROUNDING[dtype], []
+    for start in range(0, len(x), every):
+        ys.append(run(x[start : start + every], h, w, f))
+        last = stored(ys[-1][-1])
+        error = error_of(last) + 2 * r.u * np.abs(value_of(last)) + r.eta
+        h = replaced(last, value_of(last), error)
+    return np.concatenate(ys)
 
 
 def rounded_states(p: Problem) -> Iterator[Hypothesis]:
