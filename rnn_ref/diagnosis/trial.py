@@ -217,7 +217,9 @@ class Trial:
         """
         p = self.oracle.problem
         for name in {"output", "input"}.intersection(expected):
-            wide = expected[name].stored.error >= SPARED * self.unchanged[name].stored.error
+            right, u = self.unchanged[name].stored, self.oracle.rounding.u
+            least = np.maximum(right.error, u * np.abs(right.value))
+            wide = expected[name].stored.error >= SPARED * least
             wide &= ~np.isin(np.abs(self.got[name]), (0, 1))
             D = p.D if name == "output" else 1
             wide, wrong = (

@@ -15,14 +15,19 @@ GRID = 64
 """The most steps, and units, of which the ratios are kept for a picture."""
 
 
+MOST = 32
+"""The most indices of an axis that are looked for in one another's places."""
+
+
 @dataclass(frozen=True)
 class Pattern:
     """Where an array is wrong.
 
     `first` is the index of the first wrong element in the order of computation. `along` says
-    what the wrong elements have in common along each axis on which not all are wrong. `spread`
-    counts them by error / bound: up to 10, 100, 1,000 and beyond. `grid` has the worst ratio
-    of each step and unit (or of the array's first and last axis); None where it is large.
+    what the wrong elements have in common along each axis on which not all are wrong, and
+    along which axis they are right ones in a wrong place. `spread` counts them by error / bound:
+    up to 10, 100, 1,000 and beyond. `grid` has the worst ratio of each step and unit (or of the
+    array's first and last axis); None where it is large.
     """
 
     first: tuple[int, ...]
