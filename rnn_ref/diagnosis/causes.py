@@ -12,7 +12,7 @@ from enum import IntEnum
 from typing import Any
 
 from rnn_ref.cases.case import SIZES, Case
-from rnn_ref.judging.failures import Kind, Wiring, plain
+from rnn_ref.judging.failures import Kind, Wiring, claim_of, plain
 from rnn_ref.judging.pattern import DECADES
 
 Entry = dict[str, Any]
@@ -228,11 +228,16 @@ def cause_of(entries: Sequence[Entry]) -> Cause:
 
 
 def told_by(entry: Entry) -> tuple[Any, ...]:
-    """Order failures of one cause: what shows it itself, a probe, then the smallest case."""
+    """Order failures of one cause: what shows it itself, a probe, then the smallest case.
+
+    Of equal ones, one of the bounds, which ask for nothing but a call.
+    """
     failure, settings = entry["failure"], entry["findings"].get("follows") == "settings"
     origin = Kind.FACT if settings else Kind.NUMBERS
     probed = entry["name"].startswith(CAPABILITY)
-    return failure["kind"] != origin, not probed, size(failure["case"])
+    product, _ = size(failure["case"])
+    plainest = entry["group"] != "bounds", len(failure["case"].split())
+    return failure["kind"] != origin, not probed, product, *plainest
 
 
 SIMPLEST: dict[str, Any] = {
@@ -333,6 +338,8 @@ def evidence(entry: Entry) -> list[str]:
     lines += hint(failure) if entry["setup"] else []
     if diagnosis := diagnosis_of(entry):
         lines.append(diagnosis["text"])
+    if failure["comparisons"] and not (diagnosis and diagnosis["sentences"]):
+        lines.append(f"property: {claim_of(entry['name'])}")
     for comparison in failure["comparisons"][:1]:
         lines += about(comparison)
     if fields := entry["findings"].get("fields"):
@@ -353,7 +360,7 @@ def about(comparison: dict[str, Any]) -> list[str]:
     absolute, relative = (number(comparison[name]) for name in ("absolute", "relative"))
     needed = f"assert_close would need atol {absolute:.2g} or rtol {relative:.2g}"
     share = f"wrong: {comparison['over']:,} of {comparison['elements']:,}"
-    parts = [share, *found["along"], *histogram(found["spread"])]
+    parts = [share, *found["along"], *found["moved"], *histogram(found["spread"])]
     parts += [needed] if math.isfinite(absolute) else []
     return [*lines, "; ".join(parts)]
 

@@ -20,9 +20,9 @@ OTHERS: dict[str, Sequence[Any]] = {
     "bias": (True, False),
     "h_0": (True, False),
     "T": (1, 2, 5),
-    "N": (1, 2, 3),
-    "I": (1, 2, 4),
-    "H": (1, 2, 6),
+    "N": (1, 2, 3, 4, 5),
+    "I": (1, 2, 4, 5),
+    "H": (1, 2, 3, 4, 6, 8),
 }
 """The values that each field is given, one at a time, in order of what tells most."""
 
@@ -102,6 +102,9 @@ def needed(name: str, own: Any, fail: dict[Any, bool]) -> str:
     failing = [own, *(value for value, failed in fail.items() if failed)]
     if name in SIZES and len(failing) > 1 and min(failing) > max(holding):
         return f"{name} > {max(holding)}"
+    if name in SIZES and len(fail) > 2:
+        some, others = (", ".join(map(str, sorted(values))) for values in (failing, holding))
+        return f"{name} {some} (not {others})"
     if len(failing) > 1:
         return ""
     if name in FLAGS:

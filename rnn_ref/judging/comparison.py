@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ import numpy as np
 from rnn_ref.arithmetic.bounded import Bounded, range_of_tanh
 from rnn_ref.arithmetic.dtypes import Floats, Rounding
 from rnn_ref.cases.problem import Problem
-from rnn_ref.judging.pattern import Pattern, pattern
+from rnn_ref.judging.pattern import Pattern, moved, pattern
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,9 @@ def compare(
         return Comparison(name, got.size, *counts, float(ratio[at]))
     with np.errstate(all="ignore"):
         relative = np.where(equal, 0.0, error / np.abs(value))
+        places = moved(axes, over, got, value, bound)
     found, arrays = pattern(axes, over, ratio), (got, value, error, bound, ratio)
+    found = replace(found, moved=tuple(places))
     digits = expected.rounding.digits
     return Comparison(
         name,

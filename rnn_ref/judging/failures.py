@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import sysconfig
 import traceback
 from collections.abc import Iterable, Sequence
@@ -316,3 +317,9 @@ def plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     return value
+
+
+def claim_of(name: str) -> str:
+    """Say a property's name in words, without the structure for which it was judged."""
+    words = name.removeprefix("test_").partition("[")[0].replace("_", " ")
+    return re.sub(r"\b(h) ([n0])\b|\b(batch) (first)\b", r"\1\3_\2\4", words)

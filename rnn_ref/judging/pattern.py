@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,15 @@ GRID = 64
 
 MOST = 32
 """The most indices of an axis that are looked for in one another's places."""
+
+
+MOST = 32
+"""The most indices of an axis that are looked for in one another's places."""
+
+FEW = 4
+"""How many of them are named."""
+
+Numbers = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -34,6 +44,7 @@ class Pattern:
     along: tuple[str, ...]
     spread: tuple[int, ...]
     grid: list[list[float]] | None
+    moved: tuple[str, ...] = ()
 
 
 def pattern(axes: Sequence[str], over: NDArray[np.bool_], ratio: NDArray[np.float64]) -> Pattern:
@@ -78,6 +89,42 @@ def common(axis: str, wrong: NDArray[np.bool_]) -> str:
     if len(every) == 1 and len(at) > 2:
         return f"one {axis} in {every[0]} from {first} on, of {size}"
     return f"{len(at)} of {size} {axis}s"
+
+
+def moved(
+    axes: Sequence[str], over: NDArray[np.bool_], got: Numbers, expected: Numbers, bound: Numbers
+) -> list[str]:
+    """Say along which axis all that is wrong is what belongs to another index of it."""
+    said = []
+    for k, axis in enumerate(axes):
+        arrays = (np.moveaxis(a, k, 0) for a in (over, got, expected, bound))
+        if 1 < over.shape[k] <= MOST and (found := sources(*arrays)):
+            places, origins = zip(*found.items(), strict=True)
+            if len(found) == 1:
+                said.append(f"{axis} {places[0]} has what belongs to {axis} {origins[0]}")
+            else:
+                here, there = listed(places), listed(origins)
+                said.append(f"{axis}s {here} have what belongs to {axis}s {there}")
+    return said
+
+
+def sources(
+    over: NDArray[np.bool_], got: Numbers, expected: Numbers, bound: Numbers
+) -> dict[int, int]:
+    """For each wrong index of the first axis, give the one to which its values belong."""
+    found: dict[int, int] = {}
+    for i in np.flatnonzero(over.reshape(len(over), -1).any(axis=1)).tolist():
+        off = np.abs(got[i] - expected)
+        fits = (off <= bound).reshape(len(over), -1).all(axis=1)
+        if not fits.any():
+            return {}
+        found[i] = int(np.argmax(fits))
+    return found
+
+
+def listed(numbers: Sequence[int]) -> str:
+    """List the first few of some indices."""
+    return ", ".join(map(str, numbers[:FEW])) + (", ..." if len(numbers) > FEW else "")
 
 
 def grid(axes: Sequence[str], ratio: NDArray[np.float64]) -> list[list[float]] | None:

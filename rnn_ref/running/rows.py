@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import shlex
 import textwrap
 from collections.abc import Sequence
@@ -12,7 +11,7 @@ from importlib.metadata import version
 from typing import Any
 
 from rnn_ref.diagnosis.causes import CAPABILITY, Cause
-from rnn_ref.judging.failures import Failure, Kind
+from rnn_ref.judging.failures import Failure, Kind, claim_of
 from rnn_ref.judging.replay import DEFAULT_SUBJECT
 from rnn_ref.running.options import RunOptions
 
@@ -48,9 +47,8 @@ class Row:
     @property
     def claim(self) -> str:
         """The property's name as words, such as `every step obeys the recurrence, deep`."""
-        words = self.name.removeprefix("test_").replace("_", " ")
-        words = re.sub(r"\b(h) ([n0])\b|\b(batch) (first)\b", r"\1\3_\2\4", words)
-        return words.replace("[", ", ").removesuffix("]")
+        name, bracket, structure = self.name.partition("[")
+        return claim_of(name) + (f", {structure.removesuffix(']')}" if bracket else "")
 
 
 def row_of(entry: dict[str, Any], outcome: str, text: str) -> Row:

@@ -1,0 +1,53 @@
+"""What the wrong elements have in common, and which sizes of a case fail."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from rnn_ref.arithmetic.bounded import Bounded
+from rnn_ref.arithmetic.dtypes import ROUNDING
+from rnn_ref.cases.case import Case
+from rnn_ref.diagnosis.fields import fields_that_matter
+from rnn_ref.judging.comparison import compare
+from rnn_ref.judging.judge import Judge
+from rnn_ref.judging.subject import Subject
+from tests.support.judging import PROPERTIES
+
+
+def test_right_values_in_wrong_places_are_told_by_their_places() -> None:
+    """Rows that are exchanged are named, each with the one to which its values belong."""
+    value = np.arange(6.0).reshape(2, 3)
+    expected = Bounded(value, rounding=ROUNDING["float32"])
+    found = compare("h_n", ("row", "unit"), value[::-1], expected).pattern
+    assert found
+    assert found.moved == ("rows 0, 1 have what belongs to rows 1, 0",)
+    repeated = compare("h_n", ("row", "unit"), value[[0, 0]], expected).pattern
+    assert repeated
+    assert repeated.moved == ("row 1 has what belongs to row 0",)
+    elsewhere = compare("h_n", ("row", "unit"), value + 7, expected).pattern
+    assert elsewhere
+    assert elsewhere.moved == ()
+
+
+class WrongInOddBatches(torch.nn.RNN):
+    """The last row of an odd batch of three or more has a larger h_n."""
+
+    def forward(self, *arguments: Any) -> Any:
+        output, h_n = super().forward(*arguments)
+        N = h_n.shape[1]
+        if h_n.ndim == 3 and N > 2 and N % 2:
+            h_n = torch.cat([h_n[:, :-1], h_n[:, -1:] + 1], 1)
+        return output, h_n
+
+
+def test_sizes_that_fail_are_told_from_those_that_hold() -> None:
+    """Where no size is the least that fails, those that were tried are listed."""
+    subject = Subject("tests:subject", WrongInOddBatches)
+    declared = PROPERTIES["output_and_h_n_are_within_their_bounds"]
+    judge = Judge(subject, ("float32",), 1, 0, subject.lacks)
+    case = Case.parse("tanh L1 D1 bias T1 N3 I1 H1 float32 weights=torch input=normal h_0 seed=0")
+    found = fields_that_matter(judge, declared, "single", case, seconds=10)
+    assert "N 3, 5 (not 1, 2, 4)" in found.needs
