@@ -100,6 +100,7 @@ def causes(entries: Iterable[Entry]) -> list[Cause]:
     grouped: dict[tuple[Any, ...], list[Entry]] = {}
     for entry in entries:
         grouped.setdefault(key(entry), []).append(entry)
+    join_single(grouped)
     for used in JOINED:
         join(grouped, used)
     join_equal_facts(grouped)
@@ -119,6 +120,18 @@ def join(grouped: dict[tuple[Any, ...], list[Entry]], used: str) -> None:
         grouped[first] += grouped.pop(of)
 
 
+def join_single(grouped: dict[tuple[Any, ...], list[Entry]]) -> None:
+    """Join the groups that one and the same method, or attribute, of the module explains.
+
+    A hypothesis about later calls explains some of what an attribute that is kept does.
+    """
+    first: dict[tuple[str, ...], tuple[Any, ...]] = {}
+    for of in sorted(grouped, key=lambda of: of[0] != "numbers"):
+        things = {tuple(e["findings"].get("single", ())) for e in grouped[of]}
+        if len(things) == 1 and (thing := things.pop()) and first.setdefault(thing, of) != of:
+            grouped[first[thing]] += grouped.pop(of)
+
+
 def join_equal_facts(grouped: dict[tuple[Any, ...], list[Entry]]) -> None:
     """Join the groups that are about one fact, whatever the properties are that state it."""
     first: dict[str, tuple[Any, ...]] = {}
@@ -130,17 +143,18 @@ def join_equal_facts(grouped: dict[tuple[Any, ...], list[Entry]]) -> None:
 
 
 def join_other_uses(grouped: dict[tuple[Any, ...], list[Entry]]) -> None:
-    """Join what right results of the network mend to its diagnosis, if it has one alone.
+    """Join what right results of the network mend to what is wrong with it, if that is one thing.
 
     By chance a plain call may be right, as where relu is wrong and nothing is below 0.
     """
-    diagnosed = [
+    wrong = [
         of
         for of, group in grouped.items()
-        if of[0] == "numbers" and any(e["findings"].get("follows") == "network" for e in group)
+        if of[0] in ("numbers", "follows")
+        and any(e["findings"].get("follows") == "network" for e in group)
     ]
-    for of in [of for of in grouped if of[:2] in MENDED and len(diagnosed) == 1]:
-        grouped[diagnosed[0]] += grouped.pop(of)
+    for of in [of for of in grouped if of[:2] in MENDED and len(wrong) == 1]:
+        grouped[wrong[0]] += grouped.pop(of)
 
 
 MENDED = {("follows", "other uses"), ("follows", "packed")}
@@ -163,6 +177,8 @@ def key(entry: Entry) -> tuple[Any, ...]:
     diagnosis, follows = diagnosis_of(entry), entry["findings"].get("follows")
     if diagnosis and diagnosis["sentences"]:
         return "numbers", *diagnosis["sentences"]
+    if single := entry["findings"].get("single"):
+        return "single", *single
     if follows:
         return "follows", follows, wrong_in_plain_call(entry) if follows == "network" else ""
     if raised:

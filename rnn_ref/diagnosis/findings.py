@@ -31,6 +31,7 @@ from rnn_ref.diagnosis.mending import (
     mended_settings,
 )
 from rnn_ref.diagnosis.probes import PROBES, lack
+from rnn_ref.diagnosis.putting_back import single
 from rnn_ref.diagnosis.reproducer import shown
 from rnn_ref.judging.failures import Failure, Kind
 from rnn_ref.judging.judge import Judge
@@ -63,6 +64,8 @@ class Explainer:
     ) -> dict[str, Any]:
         """Give what is found out of a failure that has a case, as data."""
         found: dict[str, Any] = {}
+        if failure.kind == Kind.NOTHING:
+            return compared_when_mended(judge, declared, structure)
         if not failure.case or failure.kind not in (Kind.NUMBERS, Kind.FACT, Kind.EXCEPTION):
             return found
         budget, case = Budget(self.seconds), Case.parse(failure.case)
@@ -71,6 +74,8 @@ class Explainer:
             with judge.around():
                 found["gradients"] = shown(judge.subject, case)
             found |= self.origin(judge, declared, failure, found["gradients"])
+            if not is_told(found) and (thing := single(judge, declared, case)):
+                found["single"] = [*thing]
         if judge.case is None and failure.repeatable and self.is_smallest(found, failure.case):
             found["fields"] = str(fields_that_matter(judge, declared, structure, case))
         self.seconds -= budget.used
@@ -172,6 +177,20 @@ class Explainer:
         if form not in self.tried:
             self.tried[form] = diagnose(subject, case or form, seconds=SECONDS)
         return self.tried[form]
+
+
+def compared_when_mended(judge: Judge, declared: Property, structure: str) -> dict[str, Any]:
+    """Tell, as data, whether it is for the network's results that nothing was compared."""
+    mended = replace(judge, subject=mended_network(judge.subject))
+    return {} if mended.judge(declared, structure).failure else {"follows": USES}
+
+
+def is_told(found: dict[str, Any]) -> bool:
+    """Tell whether a plain call has a hypothesis, or something else than the module is to blame."""
+    if found.get("follows") in (CELL, SETTINGS):
+        return True
+    said = found.get("diagnosis", {"sentences": ()})["sentences"]
+    return bool(said) and found.get("follows") == NETWORK
 
 
 def uses(declared: Property, case: Case) -> set[str]:
