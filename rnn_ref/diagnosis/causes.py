@@ -176,7 +176,7 @@ def key(entry: Entry) -> tuple[Any, ...]:
         return kind, failure["place"], "" if failure["own"] else failure["how"]
     diagnosis, follows = diagnosis_of(entry), entry["findings"].get("follows")
     if diagnosis and diagnosis["sentences"]:
-        return "numbers", *diagnosis["sentences"]
+        return "numbers", *([diagnosis["kind"]] if "kind" in diagnosis else diagnosis["sentences"])
     if single := entry["findings"].get("single"):
         return "single", *single
     if follows:
@@ -298,7 +298,9 @@ def sentence_of(entry: Entry, alike: Sequence[Entry] = ()) -> str:
     """
     failure, diagnosis = entry["failure"], diagnosis_of(entry)
     if diagnosis and diagnosis["sentences"]:
-        return " or ".join(diagnosis["sentences"])
+        said = [d for d in map(diagnosis_of, (entry, *alike)) if d and "kind" in d]
+        widest = max(said, key=lambda d: d["limit"], default=diagnosis)
+        return " or ".join(widest["sentences"])
     if failure["comparisons"]:
         first = failure["comparisons"][0]
         how = "is NaN" if math.isnan(number(first["worst"]["got"])) else "is wrong"

@@ -284,7 +284,8 @@ class Hypothesis(NamedTuple):
     small numbers are taken for zero, what is wrong are `zeros`. What is lost before gradients are
     taken `spreads`: it is in more than one of them. Where arguments are rounded, a first step's
     errors are `centred` on what exact arithmetic makes of these. One `of_tanh` is not true of a
-    subject whose tanh was measured, and found accurate.
+    subject whose tanh was measured, and found accurate. Those of one `kind` say the same, up to a
+    `limit`.
     """
 
     sentence: str
@@ -299,6 +300,8 @@ class Hypothesis(NamedTuple):
     spreads: bool = False
     centred: bool = False
     of_tanh: bool = False
+    kind: str = ""
+    limit: float = 0.0
 
 
 def results_of(oracle: Oracle) -> Expected:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rnn_ref.arithmetic.dtypes import LOW
-from rnn_ref.cases.case import Case
+from rnn_ref.cases.case import SIZES, Case
 from rnn_ref.cases.history import words_of
 from rnn_ref.diagnosis.budget import Budget
 from rnn_ref.diagnosis.causes import JOINED, size
@@ -40,6 +40,9 @@ from rnn_ref.judging.subject import Subject
 
 LARGEST = size("")
 """The size of no case, larger than that of any."""
+
+QUICK = 64
+"""The largest size with which a form that stands for another is diagnosed."""
 
 SECONDS = 2.0
 """How long one diagnosis may take."""
@@ -170,7 +173,15 @@ class Explainer:
         for other in {d.sentences: d for d in self.tried.values() if d and d.sentences}.values():
             if found := left_of(subject, case, other):
                 return found
-        return own
+        return self.of_relu(judge, case, form) or own
+
+    def of_relu(self, judge: Judge, case: Case, form: Case) -> Diagnosis | None:
+        """Diagnose a form of tanh, whose errors hide others, by one of relu, which has none."""
+        if form.nonlinearity == "relu" or "relu" in judge.without:
+            return None
+        sizes: dict[str, Any] = {name: min(getattr(form, name), QUICK) for name in SIZES}
+        other = self.of_form(judge.subject, replace(form, nonlinearity="relu", **sizes))
+        return left_of(judge.subject, case, other)
 
     def of_form(self, subject: Subject, form: Case, case: Case | None = None) -> Diagnosis | None:
         """Diagnose a form, once, from a case of it."""
@@ -242,4 +253,5 @@ def left_of(subject: Subject, case: Case, of: Diagnosis | None) -> Diagnosis | N
 def as_data(diagnosis: Diagnosis) -> dict[str, Any]:
     """Give a diagnosis as data: of what, its sentences, and how well they explain it."""
     d = diagnosis
-    return {"of": d.of, "sentences": list(d.sentences), "text": d.evidence}
+    data: dict[str, Any] = {"of": d.of, "sentences": list(d.sentences), "text": d.evidence}
+    return data | ({"kind": d.kind, "limit": d.limit} if d.kind else {})
