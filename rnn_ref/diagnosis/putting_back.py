@@ -9,19 +9,22 @@ from __future__ import annotations
 import inspect
 import random
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache, partial
 from typing import Any, NamedTuple
-from unittest import mock
 
 import numpy as np
 import torch
 
 from rnn_ref.cases.case import Case
+from rnn_ref.diagnosis.budget import Budget
 from rnn_ref.diagnosis.reclassing import as_it_is, derived, of_class
 from rnn_ref.judging.judge import Judge, fails
 from rnn_ref.judging.properties import Property
+
+SECONDS = 1.0
+"""How long the search for a single thing may take."""
 
 METHOD, SEED, ATTRIBUTE = "method", "seed", "attribute"
 """What may be put back: torch's method in the place of the module's own, or an attribute's value;
@@ -40,19 +43,22 @@ def single(judge: Judge, declared: Property, case: Case) -> Single | None:
     """Find the one thing that must be put back for a property to hold; None if there is none.
 
     A property that fails by chance tells nothing: without the thing it must fail before and after.
+    One that is slow is left alone.
     """
+    budget = Budget(SECONDS)
 
     def fails_with(classes: Callable[[type], type]) -> bool:
         return fails(replace(judge, subject=of_class(judge.subject, classes)), declared, case)
 
     if not fails_with(as_it_is):
         return None
-    for made, things in (
-        (with_method, [Single(METHOD, name) for name in own_methods(judge, declared, case)]),
-        (unseeded, [Single(SEED, "")]),
-        (keeping, [Single(ATTRIBUTE, name) for name in left_behind(judge, declared, case)]),
-    ):
-        for thing in things:
+    tried: tuple[tuple[Any, Callable[[], list[Single]]], ...] = (
+        (with_method, lambda: [Single(METHOD, n) for n in own_methods(judge, declared, case)]),
+        (unseeded, lambda: [Single(SEED, "")]),
+        (keeping, lambda: [Single(ATTRIBUTE, n) for n in left_behind(judge, declared, case)]),
+    )
+    for made, things in tried:
+        for thing in things() if budget.left else ():
             if not fails_with(partial(made, name=thing.name)):
                 return thing if fails_with(as_it_is) else None
     return None
@@ -118,15 +124,23 @@ SEEDING = (
 """The functions that set a generator of the process, by who has them."""
 
 
+def do_nothing(*_: Any, **__: Any) -> None:
+    """Stand for a function that sets a generator."""
+
+
 @cache
 def unseeded(of: type, name: str) -> type:
     """Make a class whose calls set no generator."""
 
     def forward(self: Any, *arguments: Any, **named: Any) -> Any:
-        with ExitStack() as stack:
+        own = [getattr(owner, function) for owner, function in SEEDING]
+        try:
             for owner, function in SEEDING:
-                stack.enter_context(mock.patch.object(owner, function))
+                setattr(owner, function, do_nothing)
             return of.forward(self, *arguments, **named)  # type: ignore[attr-defined]
+        finally:
+            for (owner, function), seeding in zip(SEEDING, own, strict=True):
+                setattr(owner, function, seeding)
 
     return derived(of, partial(unseeded, name=name), {"forward": forward})
 
