@@ -71,7 +71,8 @@ def informed(judge: Judge) -> Judge:
     low = computed(judge.subject, judge.without, judge.around)
     with judge.around(), warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
         warnings.simplefilter("ignore")
-        found = measured_of(judge.subject, (*judge.dtypes, *low), judge.without)
+        around = judge.around
+        found = measured_of(judge.subject, (*judge.dtypes, *low), judge.without, around=around)
     subject = replace(judge.subject, measured=found)
     return replace(judge, dtypes=with_low(judge.dtypes, low), subject=subject)
 
