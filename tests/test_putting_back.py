@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from rnn_ref.cases.case import Case
 from rnn_ref.diagnosis.causes import causes
 from rnn_ref.diagnosis.findings import Explainer
+from rnn_ref.diagnosis.joining import ATTRIBUTE, METHOD, SEED
 from rnn_ref.diagnosis.mending import mended_network
-from rnn_ref.diagnosis.putting_back import ATTRIBUTE, METHOD, SEED, single
+from rnn_ref.diagnosis.putting_back import single
 from rnn_ref.judging.judge import Judge, fails
 from rnn_ref.judging.subject import Subject
 from rnn_ref.process.settings import restoring_settings

@@ -9,10 +9,11 @@ from rnn_ref.arithmetic.dtypes import LOW
 from rnn_ref.cases.case import SIZES, Case
 from rnn_ref.cases.history import words_of
 from rnn_ref.diagnosis.budget import Budget
-from rnn_ref.diagnosis.causes import JOINED, size
+from rnn_ref.diagnosis.causes import size
 from rnn_ref.diagnosis.dropout import about_dropout
 from rnn_ref.diagnosis.experiment import Diagnosis, Search, diagnose
 from rnn_ref.diagnosis.fields import fields_that_matter
+from rnn_ref.diagnosis.joining import JOINED
 from rnn_ref.diagnosis.later_calls import about_later_calls
 from rnn_ref.diagnosis.mending import (
     ARGUMENTS,

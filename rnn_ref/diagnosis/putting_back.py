@@ -19,17 +19,13 @@ import torch
 
 from rnn_ref.cases.case import Case
 from rnn_ref.diagnosis.budget import Budget
+from rnn_ref.diagnosis.joining import ATTRIBUTE, METHOD, SEED
 from rnn_ref.diagnosis.reclassing import as_it_is, derived, of_class
 from rnn_ref.judging.judge import Judge, fails
 from rnn_ref.judging.properties import Property
 
 SECONDS = 1.0
 """How long the search for a single thing may take."""
-
-METHOD, SEED, ATTRIBUTE = "method", "seed", "attribute"
-"""What may be put back: torch's method in the place of the module's own, or an attribute's value;
-or the module is kept from seeding a generator.
-"""
 
 
 class Single(NamedTuple):
