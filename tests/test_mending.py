@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -11,6 +13,8 @@ from torch import nn
 from rnn_ref.cases.case import Case
 from rnn_ref.diagnosis.findings import Explainer
 from rnn_ref.diagnosis.mending import forms_built, mended_network, mended_settings
+from rnn_ref.judging.comparison import Comparison, counted, left_open
+from rnn_ref.judging.failures import Kind
 from rnn_ref.judging.judge import Judge
 from rnn_ref.judging.subject import Subject
 from rnn_ref.process.settings import restoring_settings
@@ -88,3 +92,37 @@ def test_the_networks_that_a_property_builds_are_known() -> None:
     case = Case.parse(f"{CASE}".replace(" seed", " variant=p0.5 seed"))
     built = forms_built(judge, PROPERTIES["dropout_falls_between_layers_at_its_rate"], case)
     assert {form.nonlinearity for form in built} == {"relu"}
+
+
+class AlwaysNaN(nn.RNN):
+    """All results are NaN."""
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        output, h_n = super().forward(input, hx)
+        return torch.nan * output, torch.nan * h_n
+
+
+def open_where_nan(_: Case, subject: Subject) -> list[Comparison]:
+    """Compare a number, if there is one."""
+    output = subject.run(subject.problem(CASE)).output
+    return [left_open("output", 1) if np.isnan(output).any() else counted("output", 1)]
+
+
+def always_open(_: Case, __: Subject) -> list[Comparison]:
+    """Compare nothing, whatever the results are."""
+    return [left_open("output", 1)]
+
+
+@pytest.mark.parametrize(
+    ("claim", "follows"), [(open_where_nan, "other uses"), (always_open, None)]
+)
+def test_what_compares_nothing_follows_from_results_if_right_ones_are_compared(
+    claim: Any, follows: str | None
+) -> None:
+    """NaN leaves all open; where right results leave all open too, nothing is said."""
+    declared = replace(PROPERTIES["nothing_is_printed"], claim=claim)
+    judge = Judge(Subject("tests:subject", AlwaysNaN), ("float32",), 2)
+    failure = judge.judge(declared).failure
+    assert failure
+    assert failure.kind == Kind.NOTHING
+    assert Explainer(20).findings(judge, declared, "", failure).get("follows") == follows
