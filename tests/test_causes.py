@@ -187,15 +187,22 @@ def test_what_right_results_mend_stands_under_the_only_diagnosis() -> None:
     assert len(causes([use, *known])) == 3
 
 
-def test_what_is_mended_stands_under_the_network_that_no_hypothesis_explains() -> None:
-    """A network that is wrong is one cause; a part with a hypothesis of its own is another."""
+class AlwaysNaN(nn.RNN):
+    """All results are NaN."""
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        output, h_n = super().forward(input, hx)
+        return torch.nan * output, torch.nan * h_n
+
+
+@pytest.mark.parametrize(("factory", "count"), [(AlwaysNaN, 2), (ScaledReverse, 3)])
+def test_nan_of_other_uses_stands_under_a_network_of_nan(factory: Any, count: int) -> None:
+    """Where no hypothesis explains the network, what is not NaN stands by itself."""
     name = "every_step_obeys_the_recurrence"
-    plain = entry(ScaledReverse, name, follows="network", gradients=[])
-    use = entry(ScaledReverse, name, "packed", follows="packed", gradients=None)
-    said = {"of": "results", "sentences": ["one"], "text": ""}
-    known = entry(ScaledReverse, name, follows="network", diagnosis=said)
-    assert len(causes([plain, use])) == 1
-    assert len(causes([plain, use, known])) == 3
+    plain = entry(factory, name, follows="network", gradients=[])
+    nan = entry(factory, name, "packed", follows="packed", gradients=None, nan=True)
+    other = entry(factory, name, follows="other uses", gradients=None, nan=False)
+    assert len(causes([plain, nan, other])) == count
 
 
 def test_one_loss_of_precision_is_one_cause_of_its_largest_limit() -> None:

@@ -18,6 +18,7 @@ from rnn_ref.diagnosis.later_calls import about_later_calls
 from rnn_ref.diagnosis.mending import (
     ARGUMENTS,
     CELL,
+    GRADIENTS,
     LATER,
     NETWORK,
     PACKED,
@@ -27,9 +28,11 @@ from rnn_ref.diagnosis.mending import (
     holds_with,
     mended_arguments,
     mended_cell,
+    mended_gradients,
     mended_network,
     mended_packed,
     mended_settings,
+    returns_nan,
 )
 from rnn_ref.diagnosis.probes import PROBES, lack
 from rnn_ref.diagnosis.putting_back import single
@@ -69,7 +72,7 @@ class Explainer:
         """Give what is found out of a failure that has a case, as data."""
         found: dict[str, Any] = {}
         if failure.kind == Kind.NOTHING:
-            return compared_when_mended(judge, declared, structure)
+            return of_nothing(judge, declared, structure)
         if not failure.case or failure.kind not in (Kind.NUMBERS, Kind.FACT, Kind.EXCEPTION):
             return found
         budget, case = Budget(self.seconds), Case.parse(failure.case)
@@ -78,6 +81,10 @@ class Explainer:
             with judge.around():
                 found["gradients"] = shown(judge.subject, case)
             found |= self.origin(judge, declared, failure, found["gradients"])
+            if found.get("follows") in (USES, PACKED):
+                found["nan"] = returns_nan(
+                    judge.subject, lambda s: holds_with(s, judge, declared, case)
+                )
             if not is_told(found) and (thing := single(judge, declared, case)):
                 found["single"] = [*thing]
         if judge.case is None and failure.repeatable and self.is_smallest(found, failure.case):
@@ -121,6 +128,8 @@ class Explainer:
                 return {"follows": LATER, "diagnosis": as_data(later)}
         if holds and holds_with(mended_arguments(judge.subject), judge, declared, case):
             return {"follows": ARGUMENTS}
+        if holds and holds_with(mended_gradients(judge.subject), judge, declared, case):
+            return {"follows": GRADIENTS}
         if packed and holds_with(mended_packed(judge.subject), judge, declared, case):
             return {"follows": PACKED}
         for dtype in dict.fromkeys(("float32", case.dtype)):  # one of them may be wrong alone
@@ -191,10 +200,14 @@ class Explainer:
         return self.tried[form]
 
 
-def compared_when_mended(judge: Judge, declared: Property, structure: str) -> dict[str, Any]:
-    """Tell, as data, whether it is for the network's results that nothing was compared."""
-    mended = replace(judge, subject=mended_network(judge.subject))
-    return {} if mended.judge(declared, structure).failure else {"follows": USES}
+def of_nothing(judge: Judge, declared: Property, structure: str) -> dict[str, Any]:
+    """Tell, as data, whether it is for the network's NaN that nothing was compared."""
+
+    def compares(subject: Subject) -> bool:
+        return replace(judge, subject=subject).judge(declared, structure).failure is None
+
+    lost = compares(mended_network(judge.subject)) and returns_nan(judge.subject, compares)
+    return {"follows": USES, "nan": True} if lost else {}
 
 
 def is_told(found: dict[str, Any]) -> bool:

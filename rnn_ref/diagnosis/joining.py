@@ -5,6 +5,7 @@ Works on what reports carry: rows of failures as data, from any process.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -81,7 +82,8 @@ def join_equal_facts(grouped: Groups) -> None:
 def join_other_uses(grouped: Groups) -> None:
     """Join what right results of the network mend to what is wrong with it, if that is one thing.
 
-    By chance a plain call may be right, as where relu is wrong and nothing is below 0.
+    By chance a plain call may be right, as where relu is wrong and nothing is below 0. Where no
+    hypothesis says what that thing is, NaN is joined to NaN alone.
     """
     wrong = [
         of
@@ -89,9 +91,22 @@ def join_other_uses(grouped: Groups) -> None:
         if of[0] in ("numbers", "follows")
         and any(e["findings"].get("follows") == "network" for e in group)
     ]
-    for of in [of for of in grouped if of[:2] in MENDED and len(wrong) == 1]:
-        grouped[wrong[0]] += grouped.pop(of)
+    if len(wrong) != 1:
+        return
+    (network,) = wrong
+    for of in [of for of in grouped if of[:2] in MENDED]:
+        if network[0] == "numbers" or (of[2] == NAN and is_nan(grouped[network])):
+            grouped[network] += grouped.pop(of)
 
+
+def is_nan(entries: list[Entry]) -> bool:
+    """Tell whether all that is wrong of some failures' numbers is NaN, and something is."""
+    got = [float(c["worst"]["got"]) for e in entries for c in e["failure"]["comparisons"]]
+    return bool(got) and all(map(math.isnan, got))
+
+
+NAN = "nan"
+"""What is told of a use of the network in which calls return NaN."""
 
 MENDED = {("follows", "other uses"), ("follows", "packed")}
 """The keys of failures that right results of the network mend, though a plain call is right."""
@@ -116,7 +131,7 @@ def key(entry: Entry) -> tuple[Any, ...]:
     if single := entry["findings"].get("single"):
         return "single", *single
     if follows:
-        return "follows", follows, wrong_in_plain_call(entry) if follows == "network" else ""
+        return "follows", follows, how_wrong(entry)
     if raised:
         called = "" if raised["own"] else raised["doing"]  # the place is where all calls pass
         return "raised", raised["type"], raised["place"], called
@@ -135,6 +150,13 @@ def diagnosis_of(entry: Entry) -> dict[str, Any] | None:
     """Return what experiments said of a failure; None where they found the plain call right."""
     found: dict[str, Any] | None = entry["findings"].get("diagnosis")
     return found
+
+
+def how_wrong(entry: Entry) -> str:
+    """Say what a plain call of the network shows to be wrong, or that another use gives NaN."""
+    if entry["findings"].get(NAN):
+        return NAN
+    return wrong_in_plain_call(entry) if entry["findings"]["follows"] == "network" else ""
 
 
 def wrong_in_plain_call(entry: Entry) -> str:

@@ -26,7 +26,7 @@ from rnn_ref.process.settings import restore, restoring_settings, settings
 
 NETWORK, LATER, ARGUMENTS = "network", "a later call", "arguments"
 PACKED, CELL, SETTINGS = "packed", "cell", "settings"
-USES = "other uses"
+GRADIENTS, USES = "gradients handed", "other uses"
 """What is to blame: what may be mended, later calls of the network alone, or uses of it in which
 it is wrong though a plain call is right.
 """
@@ -70,7 +70,7 @@ def mended_network(subject: Subject) -> Subject:
 
 
 def mended_arguments(subject: Subject) -> Subject:
-    """Make a subject whose network gets copies, laid out plainly, of arguments and gradients."""
+    """Make a subject whose network is called with copies of its arguments, laid out plainly."""
     return replace(subject, factory=partial(copying, subject.factory))
 
 
@@ -79,6 +79,18 @@ def copying(factory: Callable[..., Any], *arguments: Any, **options: Any) -> Any
     module = factory(*arguments, **options)
     if isinstance(module, torch.nn.Module):
         module.register_forward_pre_hook(copied, with_kwargs=True)
+    return module
+
+
+def mended_gradients(subject: Subject) -> Subject:
+    """Make a subject whose backward pass gets copies of what is handed to it, laid out plainly."""
+    return replace(subject, factory=partial(handing_copies, subject.factory))
+
+
+def handing_copies(factory: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    """Make a module whose backward pass gets copies."""
+    module = factory(*arguments, **options)
+    if isinstance(module, torch.nn.Module):
         module.register_forward_hook(copying_gradients)
     return module
 
@@ -208,6 +220,36 @@ def righted(of: type, mend: Mend) -> type:
         return results if mended is None else mended
 
     return derived(of, partial(righted, mend=mend), {"forward": forward})
+
+
+def returns_nan(subject: Subject, judging: Callable[[Subject], object]) -> bool:
+    """Tell whether calls return NaN, in judging a subject, where torch's module does not."""
+    lost: list[bool] = []
+
+    def noting(of: type, mend: Mend) -> type:
+        def forward(self: Any, *arguments: Any, **named: Any) -> Any:
+            noted = arguments, named, torch.get_rng_state()
+            results = of.forward(self, *arguments, **named)  # type: ignore[attr-defined]
+            right = right_results(mend, self, noted, results)
+            lost.append(right is not None and has_nan(results) and not has_nan(right))
+            return results
+
+        return derived(of, partial(noting, mend=mend), {"forward": forward})
+
+    def noted(*arguments: Any, **options: Any) -> Any:
+        module = subject.factory(*arguments, **options)
+        mend = Mend(torch.nn.RNN, torch.Tensor, arguments, tuple(options.items()))
+        if isinstance(module, torch.nn.Module):
+            module.__class__ = noting(type(module), mend)
+        return module
+
+    judging(replace(subject, factory=noted))
+    return any(lost)
+
+
+def has_nan(results: Any) -> bool:
+    """Tell whether one of several tensors has NaN."""
+    return any(bool(r.isnan().any()) for r in results if isinstance(r, torch.Tensor))
 
 
 def note_call(module: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
