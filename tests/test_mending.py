@@ -85,6 +85,29 @@ def test_a_mended_subject_is_right_and_draws_no_more(mended: Any) -> None:
     assert torch.equal(*ends)
 
 
+class HasForwardOfItsOwn(nn.RNN):
+    """Its output is too large, by a function that it keeps as an attribute."""
+
+    def __init__(self, *sizes: int, **options: Any) -> None:
+        super().__init__(*sizes, **options)
+        right = super().forward
+
+        def forward(*arguments: Any, **named: Any) -> Any:
+            output, h_n = right(*arguments, **named)
+            return 2 * output, h_n
+
+        self.forward = forward  # type: ignore[method-assign]
+
+
+def test_a_module_whose_forward_is_an_attribute_is_mended() -> None:
+    """A compiled module has such a one, and no class of its own counts."""
+    subject = Subject("tests:subject", HasForwardOfItsOwn)
+    problem = subject.problem(CASE)
+    right = Subject("torch.nn:RNN", nn.RNN).run(problem)
+    for mended in (mended_network(subject), mended_settings(subject)):
+        assert (mended.run(problem, mended.build(problem)).output == right.output).all()
+
+
 def test_the_networks_that_a_property_builds_are_known() -> None:
     """A property of dropout builds a network of relu, whatever its case."""
     subject = Subject("torch.nn:RNN", nn.RNN)

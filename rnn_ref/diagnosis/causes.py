@@ -250,9 +250,9 @@ def evidence(entry: Entry) -> list[str]:
 
 
 HOLDS = {
-    METHOD: "it holds with torch's {0} in place of the module's own",
-    SEED: "it holds if calls are kept from seeding generators",
-    ATTRIBUTE: "it holds if each call leaves the attribute {0} as it was",
+    METHOD: "put right by torch's {0} in place of the module's own",
+    SEED: "put right by calls that seed no generator",
+    ATTRIBUTE: "put right by calls that leave the attribute {0} as it was",
 }
 """What is said of the one thing of a module that must be put back."""
 

@@ -178,7 +178,7 @@ def contents(module: Any) -> dict[str, Content]:
     found = {}
     for each in reversed(own):
         for name, value in vars(each).items():
-            if isinstance(value, (dict, list, set)):
+            if isinstance(value, (dict, list, set)) and not name.startswith("__"):
                 found[name] = Content(each, value, value.copy())
     ordinary = frozenset(vars(torch.nn.Module())) | inherited(torchs)
     for name, value in vars(module).items():
