@@ -85,7 +85,8 @@ class Explainer:
                 found["nan"] = returns_nan(
                     judge.subject, lambda s: holds_with(s, judge, declared, case)
                 )
-            if not is_told(found) and (thing := single(judge, declared, case)):
+            looks = not is_told(found) and self.seconds > budget.used
+            if looks and (thing := single(judge, declared, case)):
                 found["single"] = [*thing]
         if judge.case is None and failure.repeatable and self.is_smallest(found, failure.case):
             found["fields"] = str(fields_that_matter(judge, declared, structure, case))

@@ -14,7 +14,6 @@ from rnn_ref.judging.failures import Kind, Wiring
 Entry = dict[str, Any]
 """A failing property: its `name` and `group`, its `failure` and its `findings` as data."""
 
-
 ONE_FACT = ("dropout",)
 """Groups whose properties look at one thing from several sides: their failures are one cause."""
 
@@ -28,6 +27,12 @@ METHOD, SEED, ATTRIBUTE = "method", "seed", "attribute"
 """What may be put back: torch's method in the place of the module's own, or an attribute's value;
 or the module is kept from seeding a generator.
 """
+
+NAN = "nan"
+"""What is told of a use of the network in which calls return NaN."""
+
+MENDED = {("follows", "other uses"), ("follows", "packed")}
+"""The keys of failures that right results of the network mend, though a plain call is right."""
 
 Groups = dict[tuple[Any, ...], list[Entry]]
 """Failures by what they have in common."""
@@ -103,13 +108,6 @@ def is_nan(entries: list[Entry]) -> bool:
     """Tell whether all that is wrong of some failures' numbers is NaN, and something is."""
     got = [float(c["worst"]["got"]) for e in entries for c in e["failure"]["comparisons"]]
     return bool(got) and all(map(math.isnan, got))
-
-
-NAN = "nan"
-"""What is told of a use of the network in which calls return NaN."""
-
-MENDED = {("follows", "other uses"), ("follows", "packed")}
-"""The keys of failures that right results of the network mend, though a plain call is right."""
 
 
 def is_wrong_with(used: str, entry: Entry) -> bool:
