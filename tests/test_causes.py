@@ -203,6 +203,7 @@ def test_nan_of_other_uses_stands_under_a_network_of_nan(factory: Any, count: in
     nan = entry(factory, name, "packed", follows="packed", gradients=None, nan=True)
     other = entry(factory, name, follows="other uses", gradients=None, nan=False)
     assert len(causes([plain, nan, other])) == count
+    assert len(causes([nan, {**nan, "findings": {**nan["findings"], "nan": False}}])) == 1
 
 
 def test_one_loss_of_precision_is_one_cause_of_its_largest_limit() -> None:

@@ -38,6 +38,8 @@ FOLLOWS = [
     ("The strides of the input are ignored", "arguments_may_lie_in_any_way", "arguments"),
     ("Packed sequences start from zero", "packed_arguments_may_be_named_and_h_0_none", "packed"),
     ("tanh is applied twice", "forward_hooks_run_in_order_and_may_replace", "network"),
+    ("The input's offset in its storage is ignored", "packed_sequences_are_each_run_alone",
+     "arguments"),
     ("Backward writes into the gradient that it is handed",
      "the_gradient_of_a_sum_comes_expanded", "gradients handed"),
     ("Second derivatives are cut", "gradients_have_gradients", "other uses"),

@@ -82,8 +82,8 @@ def more_cases(case: Case, widens: bool) -> Iterator[Draw]:
     if widens:
         yield from (sized(case, ONE_STEP, seed, plain=True) for seed in (8, 9))
         yield from (small(case, seed) for seed in (2, 3, 4))
-    if case.nonlinearity == "relu":
-        yield from (whole(case, seed) for seed in (2, 3))
+        if case.nonlinearity == "relu":
+            yield from (whole(case, seed) for seed in (2, 3))
     for seed, sizes in enumerate(MORE, start=10):
         yield sized(case, sizes, seed, plain=True)
     for seed in range(20, 22):

@@ -100,7 +100,8 @@ def join_other_uses(grouped: Groups) -> None:
         return
     (network,) = wrong
     for of in [of for of in grouped if of[:2] in MENDED]:
-        if network[0] == "numbers" or (of[2] == NAN and is_nan(grouped[network])):
+        lost = all(e["findings"].get(NAN) for e in grouped[of]) and is_nan(grouped[network])
+        if network[0] == "numbers" or lost:
             grouped[network] += grouped.pop(of)
 
 
@@ -129,7 +130,7 @@ def key(entry: Entry) -> tuple[Any, ...]:
     if single := entry["findings"].get("single"):
         return "single", *single
     if follows:
-        return "follows", follows, how_wrong(entry)
+        return "follows", follows, wrong_in_plain_call(entry) if follows == "network" else ""
     if raised:
         called = "" if raised["own"] else raised["doing"]  # the place is where all calls pass
         return "raised", raised["type"], raised["place"], called
@@ -148,13 +149,6 @@ def diagnosis_of(entry: Entry) -> dict[str, Any] | None:
     """Return what experiments said of a failure; None where they found the plain call right."""
     found: dict[str, Any] | None = entry["findings"].get("diagnosis")
     return found
-
-
-def how_wrong(entry: Entry) -> str:
-    """Say what a plain call of the network shows to be wrong, or that another use gives NaN."""
-    if entry["findings"].get(NAN):
-        return NAN
-    return wrong_in_plain_call(entry) if entry["findings"]["follows"] == "network" else ""
 
 
 def wrong_in_plain_call(entry: Entry) -> str:

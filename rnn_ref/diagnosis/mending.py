@@ -78,8 +78,21 @@ def copying(factory: Callable[..., Any], *arguments: Any, **options: Any) -> Any
     """Make a module that is called with copies."""
     module = factory(*arguments, **options)
     if isinstance(module, torch.nn.Module):
-        module.register_forward_pre_hook(copied, with_kwargs=True)
+        if "forward" in vars(module):  # no class has a say in it
+            module.register_forward_pre_hook(copied, with_kwargs=True)
+        else:
+            module.__class__ = with_copies(type(module))
     return module
+
+
+def with_copies(of: type) -> type:
+    """Make a class whose calls get copies, those that it makes itself too."""
+
+    def forward(self: Any, *arguments: Any, **named: Any) -> Any:
+        arguments, named = copied(self, arguments, named)
+        return of.forward(self, *arguments, **named)  # type: ignore[attr-defined]
+
+    return derived(of, with_copies, {"forward": forward})
 
 
 def mended_gradients(subject: Subject) -> Subject:
