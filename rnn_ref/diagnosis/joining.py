@@ -106,9 +106,11 @@ def join_other_uses(grouped: Groups) -> None:
 
 
 def is_nan(entries: list[Entry]) -> bool:
-    """Tell whether all that is wrong of some failures' numbers is NaN, and something is."""
-    got = [float(c["worst"]["got"]) for e in entries for c in e["failure"]["comparisons"]]
-    return bool(got) and all(map(math.isnan, got))
+    """Tell whether each failure of numbers has NaN: got, or expected of another result's NaN."""
+    numbers = [e["failure"]["comparisons"] for e in entries if e["failure"]["comparisons"]]
+    worst = [[c["worst"] for c in of] for of in numbers]
+    lost = [any(math.isnan(float(w[n])) for w in of for n in ("got", "expected")) for of in worst]
+    return bool(lost) and all(lost)
 
 
 def is_wrong_with(used: str, entry: Entry) -> bool:
