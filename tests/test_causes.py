@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ import torch
 from torch import nn
 
 from rnn_ref.cases.case import Case
-from rnn_ref.diagnosis.causes import JOINED, Rank, causes, histogram
+from rnn_ref.diagnosis.causes import Rank, causes, histogram
 from rnn_ref.diagnosis.fields import fields_that_matter
+from rnn_ref.diagnosis.joining import JOINED
 from rnn_ref.diagnosis.probes import PROBES, lacking
 from rnn_ref.judging.failures import Fact, Failure, Kind, Raised
 from rnn_ref.judging.judge import Judge
@@ -41,10 +43,17 @@ def lacks(factory: Any, *without: str) -> list[str]:
     return [name for name, _ in found]
 
 
-def entry(factory: Any, name: str, group: str = "bounds", **findings: Any) -> dict[str, Any]:
-    """A failing property's row, as causes are made of."""
+@cache
+def failing(factory: Any, name: str) -> Failure:
+    """A property's failure."""
     failure = failure_of(Subject("tests:subject", factory), name, 50)
     assert failure
+    return failure
+
+
+def entry(factory: Any, name: str, group: str = "bounds", **findings: Any) -> dict[str, Any]:
+    """A failing property's row, as causes are made of."""
+    failure = failing(factory, name)
     row = Row(f"test_{name}", "FAILS", group, failure=failure.as_dict(), findings=findings)
     told: dict[str, Any] = json.loads(json.dumps(vars(row)))
     return told
@@ -176,6 +185,52 @@ def test_what_right_results_mend_stands_under_the_only_diagnosis() -> None:
     use = entry(ScaledReverse, name, "memory", follows="other uses", gradients=None)
     assert [cause.sentence for cause in causes([use, known[0]])] == ["one"]
     assert len(causes([use, *known])) == 3
+
+
+class AlwaysNaN(nn.RNN):
+    """All results are NaN."""
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        output, h_n = super().forward(input, hx)
+        return torch.nan * output, torch.nan * h_n
+
+
+@pytest.mark.parametrize(("factory", "count"), [(AlwaysNaN, 2), (ScaledReverse, 3)])
+def test_nan_of_other_uses_stands_under_a_network_of_nan(factory: Any, count: int) -> None:
+    """Where no hypothesis explains the network, what is not NaN stands by itself."""
+    name = "every_step_obeys_the_recurrence"
+    plain = entry(factory, name, follows="network", gradients=[])
+    nan = entry(factory, name, "packed", follows="packed", gradients=None, nan=True)
+    other = entry(factory, name, follows="other uses", gradients=None, nan=False)
+    assert len(causes([plain, nan, other])) == count
+    assert len(causes([nan, {**nan, "findings": {**nan["findings"], "nan": False}}])) == 1
+
+
+def test_one_loss_of_precision_is_one_cause_of_its_largest_limit() -> None:
+    """Hypotheses of one kind differ by a number; those of another kind stay another cause."""
+    name = "every_step_obeys_the_recurrence"
+
+    def lossy(kind: str, limit: float) -> dict[str, Any]:
+        said = {"of": "results", "sentences": [f"{kind} up to {limit}"], "text": ""}
+        diagnosis = {**said, "kind": kind, "limit": limit}
+        return entry(ScaledReverse, name, follows="network", diagnosis=diagnosis)
+
+    found = causes([lossy("relu", 1.0), lossy("relu", 2.0), lossy("output", 1.0)])
+    assert [cause.sentence for cause in found] == ["relu up to 2.0", "output up to 1.0"]
+
+
+def test_what_one_attribute_breaks_is_one_cause_whatever_else_is_said_of_it() -> None:
+    """A hypothesis on later calls is the sentence; what follows from another thing stays apart."""
+    name = "every_step_obeys_the_recurrence"
+    said = {"of": "a later call", "sentences": ["the first call's input is read"], "text": ""}
+    kept: dict[str, Any] = {"gradients": None, "single": ["attribute", "kept"]}
+    stale = entry(ScaledReverse, name, **kept, follows="a later call", diagnosis=said)
+    copied = entry(ScaledReverse, name, "state", **kept)
+    hooks = entry(ScaledReverse, name, "state", gradients=None, single=["method", "__call__"])
+    found = causes([stale, copied, hooks])
+    assert [len(cause.properties) for cause in found] == [2, 1]
+    assert found[0].sentence == "the first call's input is read"
+    assert "put right by torch's __call__ in place of the module's own" in found[1].evidence
 
 
 def test_one_fact_that_two_groups_state_is_one_cause() -> None:

@@ -32,6 +32,7 @@ THREE = DEEP.replace("L2", "L3")
 UNBATCHED = "tanh L1 D1 T9 N1 I3 H3 float64 unbatched weights=sparse input=normal h_0 seed=3703"
 TINY = "relu L1 D1 T2 N1 I1 H47 float64 unbatched weights=torch input=tiny h_0 seed=918"
 ZERO = "relu L1 D1 bias T1 N1 I1 H1 float32 weights=zero input=normal h_0 seed=0"
+NO_STATE = "tanh L1 D1 bias T4 N5 I3 H7 float32 weights=torch input=normal seed=8"
 WHOLE = "relu L3 D1 bias T4 N5 I1 H4 float32 weights=sparse input=integer h_0 loss=h_n seed=16124"
 
 NAMED = (
@@ -87,6 +88,7 @@ NAMED = (
         "the states that a run returns are scaled by 0.999 in rows from 4 on",
     ),
     ("Row 3 starts from h_0 + 1", SIMPLE, "h_0 is too large by 1 in row 3"),
+    ("Row 3 starts from h_0 + 1", NO_STATE, "h_0 is too large by 1 in row 3"),
     ("load_state_dict loads nothing", SIMPLE, "the module keeps its own"),
     ("The network adds 0.1 % more of b_hh than its cell", SIMPLE, "bias_hh is scaled by 1.001"),
     ("tanh is too large by 2e-6 of itself", SIMPLE, "tanh has a relative error"),
@@ -97,6 +99,7 @@ NAMED = (
     ("Subnormal sums are flushed to zero", TINY, "are taken for zero"),
     ("A float64 output is rounded to float32", WIDE, "the output is rounded to float32"),
     ("relu is one unit of roundoff too large", WHOLE, "relu has a relative error"),
+    ("relu is one unit of roundoff too large", RELU, "relu has a relative error"),
     ("b_hh has no gradient", SIMPLE, "the gradient of bias_hh is zero"),
     ("b_ih's gradient is overwritten at each step", RELU, "bias_ih is that of the first step"),
     ("W_hh's gradient is overwritten at each step", SIMPLE, "weight_hh is that of the first"),

@@ -14,6 +14,8 @@ from rnn_ref.arithmetic.dtypes import ROUNDING
 from rnn_ref.judging.measured import MOST_TANH, NOTHING, TANH, Accuracy, Measured
 from rnn_ref.judging.measuring import errors, measure, tanh
 from rnn_ref.judging.subject import Subject
+from rnn_ref.process.settings import restoring_settings
+from tests.faults import FAULTS
 from tests.faults.catalogue import edited
 from tests.subjects import plain_packing, plain_rnn
 from tests.support.judging import PROPERTIES, failure_of
@@ -30,6 +32,14 @@ def off_by(units: float) -> Subject:
     subject = edited(f"tanh is off by {units} u", "else a.tanh()", scaled, plain_rnn)
     subject = replace(subject, packing=plain_packing)
     return replace(subject, measured=measure(subject, DTYPES, frozenset()))
+
+
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+def test_a_subject_that_leaves_subnormals_flushed_is_measured() -> None:
+    """What its calls change of the process is put back before the next measurement."""
+    (fault,) = (f for f in FAULTS if f.name.startswith("A call leaves subnormals flushed"))
+    found = measure(fault.plant(), DTYPES, frozenset(), around=restoring_settings)
+    assert found.tanh["float64"].units < TANH
 
 
 JUDGED = [n for n, p in PROPERTIES.items() if not p.baseline]

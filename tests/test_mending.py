@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -11,6 +13,8 @@ from torch import nn
 from rnn_ref.cases.case import Case
 from rnn_ref.diagnosis.findings import Explainer
 from rnn_ref.diagnosis.mending import forms_built, mended_network, mended_settings
+from rnn_ref.judging.comparison import Comparison, counted, left_open
+from rnn_ref.judging.failures import Kind
 from rnn_ref.judging.judge import Judge
 from rnn_ref.judging.subject import Subject
 from rnn_ref.process.settings import restoring_settings
@@ -32,6 +36,12 @@ FOLLOWS = [
      "a later call"),
     ("Packed sequences start from zero", "gradients_of_packed_sequences", "packed"),
     ("The strides of the input are ignored", "arguments_may_lie_in_any_way", "arguments"),
+    ("Packed sequences start from zero", "packed_arguments_may_be_named_and_h_0_none", "packed"),
+    ("tanh is applied twice", "forward_hooks_run_in_order_and_may_replace", "network"),
+    ("The input's offset in its storage is ignored", "packed_sequences_are_each_run_alone",
+     "arguments"),
+    ("Backward writes into the gradient that it is handed",
+     "the_gradient_of_a_sum_comes_expanded", "gradients handed"),
     ("Second derivatives are cut", "gradients_have_gradients", "other uses"),
     ("A call prints", "nothing_is_printed", None),
     ("An h_0 of more layers is accepted", "a_wrong_call_is_refused_and_leaves_no_trace", None),
@@ -77,6 +87,29 @@ def test_a_mended_subject_is_right_and_draws_no_more(mended: Any) -> None:
     assert torch.equal(*ends)
 
 
+class HasForwardOfItsOwn(nn.RNN):
+    """Its output is too large, by a function that it keeps as an attribute."""
+
+    def __init__(self, *sizes: int, **options: Any) -> None:
+        super().__init__(*sizes, **options)
+        right = super().forward
+
+        def forward(*arguments: Any, **named: Any) -> Any:
+            output, h_n = right(*arguments, **named)
+            return 2 * output, h_n
+
+        self.forward = forward  # type: ignore[method-assign]
+
+
+def test_a_module_whose_forward_is_an_attribute_is_mended() -> None:
+    """A compiled module has such a one, and no class of its own counts."""
+    subject = Subject("tests:subject", HasForwardOfItsOwn)
+    problem = subject.problem(CASE)
+    right = Subject("torch.nn:RNN", nn.RNN).run(problem)
+    for mended in (mended_network(subject), mended_settings(subject)):
+        assert (mended.run(problem, mended.build(problem)).output == right.output).all()
+
+
 def test_the_networks_that_a_property_builds_are_known() -> None:
     """A property of dropout builds a network of relu, whatever its case."""
     subject = Subject("torch.nn:RNN", nn.RNN)
@@ -84,3 +117,38 @@ def test_the_networks_that_a_property_builds_are_known() -> None:
     case = Case.parse(f"{CASE}".replace(" seed", " variant=p0.5 seed"))
     built = forms_built(judge, PROPERTIES["dropout_falls_between_layers_at_its_rate"], case)
     assert {form.nonlinearity for form in built} == {"relu"}
+
+
+class AlwaysNaN(nn.RNN):
+    """All results are NaN."""
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        output, h_n = super().forward(input, hx)
+        return torch.nan * output, torch.nan * h_n
+
+
+def open_where_nan(_: Case, subject: Subject) -> list[Comparison]:
+    """Compare a number, if there is one."""
+    output = subject.run(subject.problem(CASE)).output
+    return [left_open("output", 1) if np.isnan(output).any() else counted("output", 1)]
+
+
+def always_open(_: Case, __: Subject) -> list[Comparison]:
+    """Compare nothing, whatever the results are."""
+    return [left_open("output", 1)]
+
+
+@pytest.mark.parametrize(
+    ("claim", "follows"), [(open_where_nan, "other uses"), (always_open, None)]
+)
+def test_what_compares_nothing_follows_from_results_if_right_ones_are_compared(
+    claim: Any, follows: str | None
+) -> None:
+    """NaN leaves all open; where right results leave all open too, nothing is said."""
+    declared = replace(PROPERTIES["nothing_is_printed"], claim=claim)
+    judge = Judge(Subject("tests:subject", AlwaysNaN), ("float32",), 2)
+    failure = judge.judge(declared).failure
+    assert failure
+    assert failure.kind == Kind.NOTHING
+    found = Explainer(20).findings(judge, declared, "", failure)
+    assert found == ({"follows": follows, "nan": True} if follows else {})

@@ -12,11 +12,17 @@ from enum import IntEnum
 from typing import Any
 
 from rnn_ref.cases.case import SIZES, Case
+from rnn_ref.diagnosis.joining import (
+    ATTRIBUTE,
+    CRASHES,
+    METHOD,
+    SEED,
+    Entry,
+    diagnosis_of,
+    joined,
+)
 from rnn_ref.judging.failures import Kind, Wiring, claim_of, plain
 from rnn_ref.judging.pattern import DECADES
-
-Entry = dict[str, Any]
-"""A failing property: its `name` and `group`, its `failure` and its `findings` as data."""
 
 
 class Rank(IntEnum):
@@ -44,15 +50,6 @@ MANY = 20
 
 FACTS = 3
 """The most facts of one kind that a sentence names."""
-
-ONE_FACT = ("dropout",)
-"""Groups whose properties look at one thing from several sides: their failures are one cause."""
-
-JOINED = ("dropout", "keyword", "hook")
-"""What shows in histories and with packed input too, where a plain call is right: one cause."""
-
-CRASHES = (Kind.ENDED, Kind.HUNG, Kind.MEMORY)
-"""The kinds of failure that cost a process."""
 
 SETUP = "test_setup_weights_arrive_and_two_tensors_come_back"
 """The property that a replay of a probe runs: the probes come behind it."""
@@ -97,100 +94,8 @@ class Cause:
 
 def causes(entries: Iterable[Entry]) -> list[Cause]:
     """Group failures by what they have in common; the worst cause first, then the widest."""
-    grouped: dict[tuple[Any, ...], list[Entry]] = {}
-    for entry in entries:
-        grouped.setdefault(key(entry), []).append(entry)
-    for used in JOINED:
-        join(grouped, used)
-    join_equal_facts(grouped)
-    join_other_uses(grouped)
-    found = [cause_of(group) for group in grouped.values()]
+    found = [cause_of(group) for group in joined(entries)]
     return sorted(found, key=lambda c: (c.rank, c.kind != Kind.NUMBERS, -len(c.properties)))
-
-
-def join(grouped: dict[tuple[Any, ...], list[Entry]], used: str) -> None:
-    """Join the groups that are wrong with one thing of JOINED, unless it has two diagnoses."""
-    wrong = [of for of, group in grouped.items() if all(is_wrong_with(used, e) for e in group)]
-    diagnosed = [of for of in wrong if of[0] == "numbers"]
-    if len(diagnosed) > 1 or not wrong:
-        return
-    first, *others = sorted(wrong, key=lambda of: of not in diagnosed)
-    for of in others:
-        grouped[first] += grouped.pop(of)
-
-
-def join_equal_facts(grouped: dict[tuple[Any, ...], list[Entry]]) -> None:
-    """Join the groups that are about one fact, whatever the properties are that state it."""
-    first: dict[str, tuple[Any, ...]] = {}
-    for of in [of for of in grouped if of[0] != "numbers"]:
-        facts = [e["failure"]["fact"] for e in grouped[of]]
-        whats = {fact["what"] if fact else "" for fact in facts}
-        if len(whats) == 1 and "" not in whats and first.setdefault(what := whats.pop(), of) != of:
-            grouped[first[what]] += grouped.pop(of)
-
-
-def join_other_uses(grouped: dict[tuple[Any, ...], list[Entry]]) -> None:
-    """Join what right results of the network mend to its diagnosis, if it has one alone.
-
-    By chance a plain call may be right, as where relu is wrong and nothing is below 0.
-    """
-    diagnosed = [
-        of
-        for of, group in grouped.items()
-        if of[0] == "numbers" and any(e["findings"].get("follows") == "network" for e in group)
-    ]
-    for of in [of for of in grouped if of[:2] in MENDED and len(diagnosed) == 1]:
-        grouped[diagnosed[0]] += grouped.pop(of)
-
-
-MENDED = {("follows", "other uses"), ("follows", "packed")}
-"""The keys of failures that right results of the network mend, though a plain call is right."""
-
-
-def is_wrong_with(used: str, entry: Entry) -> bool:
-    """Tell whether numbers or facts are wrong with one thing of JOINED, and a plain call right."""
-    found, kind = entry["findings"], entry["failure"]["kind"]
-    is_right = found.get("gradients") is None
-    return used in found.get("uses", ()) and is_right and kind in (Kind.NUMBERS, Kind.FACT)
-
-
-def key(entry: Entry) -> tuple[Any, ...]:
-    """Say what failures of one cause have in common."""
-    failure = entry["failure"]
-    kind, raised, fact = failure["kind"], failure["raised"], failure["fact"]
-    if kind in CRASHES:
-        return kind, failure["place"], "" if failure["own"] else failure["how"]
-    diagnosis, follows = diagnosis_of(entry), entry["findings"].get("follows")
-    if diagnosis and diagnosis["sentences"]:
-        return "numbers", *diagnosis["sentences"]
-    if follows:
-        return "follows", follows, wrong_in_plain_call(entry) if follows == "network" else ""
-    if raised:
-        called = "" if raised["own"] else raised["doing"]  # the place is where all calls pass
-        return "raised", raised["type"], raised["place"], called
-    if fact and fact["what"] in list(Wiring):  # a shape differs with the sizes of each case
-        return "wiring", fact["what"]
-    if entry["group"] in ONE_FACT:
-        return "group", entry["group"]
-    if fact:  # several things may be wrong in one way: no error where one is due
-        return "fact", entry["group"], fact["got"], fact["expected"]
-    first = failure["comparisons"][0] if failure["comparisons"] else None
-    place = (*first["first"]["axes"], *first["pattern"]["along"]) if first else ()
-    return kind, entry["group"], *place
-
-
-def diagnosis_of(entry: Entry) -> dict[str, Any] | None:
-    """Return what experiments said of a failure; None where they found the plain call right."""
-    found: dict[str, Any] | None = entry["findings"].get("diagnosis")
-    return found
-
-
-def wrong_in_plain_call(entry: Entry) -> str:
-    """Say what a plain call of the failing case shows to be wrong; nothing where it is right."""
-    diagnosis, gradients = diagnosis_of(entry), entry["findings"].get("gradients")
-    if diagnosis:
-        return str(diagnosis["of"])
-    return "" if gradients is None else "gradients" if gradients else "results"
 
 
 def rank_of(entry: Entry) -> Rank:
@@ -287,7 +192,9 @@ def sentence_of(entry: Entry, alike: Sequence[Entry] = ()) -> str:
     """
     failure, diagnosis = entry["failure"], diagnosis_of(entry)
     if diagnosis and diagnosis["sentences"]:
-        return " or ".join(diagnosis["sentences"])
+        said = [d for d in map(diagnosis_of, (entry, *alike)) if d and "kind" in d]
+        widest = max(said, key=lambda d: d["limit"], default=diagnosis)
+        return " or ".join(widest["sentences"])
     if failure["comparisons"]:
         first = failure["comparisons"][0]
         how = "is NaN" if math.isnan(number(first["worst"]["got"])) else "is wrong"
@@ -340,11 +247,21 @@ def evidence(entry: Entry) -> list[str]:
         lines.append(diagnosis["text"])
     if failure["comparisons"] and not (diagnosis and diagnosis["sentences"]):
         lines.append(f"property: {claim_of(entry['name'])}")
+    if single := entry["findings"].get("single"):
+        lines.append(HOLDS[single[0]].format(single[1]))
     for comparison in failure["comparisons"][:1]:
         lines += about(comparison)
     if fields := entry["findings"].get("fields"):
         lines.append(fields)
     return lines
+
+
+HOLDS = {
+    METHOD: "put right by torch's {0} in place of the module's own",
+    SEED: "put right by calls that seed no generator",
+    ATTRIBUTE: "put right by calls that leave the attribute {0} as it was",
+}
+"""What is said of the one thing of a module that must be put back."""
 
 
 def about(comparison: dict[str, Any]) -> list[str]:

@@ -284,8 +284,8 @@ class Hypothesis(NamedTuple):
     small numbers are taken for zero, what is wrong are `zeros`. What is lost before gradients are
     taken `spreads`: it is in more than one of them. Where arguments are rounded, a first step's
     errors are `centred` on what exact arithmetic makes of these. One `of_tanh` is not true of a
-    subject whose tanh was measured, and found accurate. One of a changed forward pass has its
-    `change`.
+    subject whose tanh was measured, and found accurate. Those of one `kind` say the same, up to a
+    `limit`. One of a changed forward pass has its `change`.
     """
 
     sentence: str
@@ -301,6 +301,8 @@ class Hypothesis(NamedTuple):
     centred: bool = False
     of_tanh: bool = False
     change: Change | None = None
+    kind: str = ""
+    limit: float = 0.0
 
 
 def results_of(oracle: Oracle) -> Expected:

@@ -67,6 +67,8 @@ def first_cases(case: Case) -> Iterator[Draw]:
     for sizes in FIRST:
         yield sized(case, sizes, 1, plain=True)
     yield small(case, 1)
+    if case.nonlinearity == "relu":
+        yield whole(case, 1)
     for plain in (True, False):
         yield sized(case, Sizes(*map(max, own, FIRST[0])), 2, plain=plain)
     for seed in range(3, 6):
@@ -80,6 +82,8 @@ def more_cases(case: Case, widens: bool) -> Iterator[Draw]:
     if widens:
         yield from (sized(case, ONE_STEP, seed, plain=True) for seed in (8, 9))
         yield from (small(case, seed) for seed in (2, 3, 4))
+        if case.nonlinearity == "relu":
+            yield from (whole(case, seed) for seed in (2, 3))
     for seed, sizes in enumerate(MORE, start=10):
         yield sized(case, sizes, seed, plain=True)
     for seed in range(20, 22):
@@ -99,6 +103,12 @@ def sized(case: Case, sizes: Sizes, seed: int, *, plain: bool) -> Draw:
         return Draw(drawn)
     weights = "torch" if T < LONG else "contracting"  # bounds on torch's own grow with time
     return Draw(replace(drawn, weights=weights, input="normal", loss="both"))
+
+
+def whole(case: Case, seed: int) -> Draw:
+    """Draw a case of whole numbers, of which relu gives whole numbers, without any error."""
+    drawn = sized(case, FIRST[0], seed, plain=True).case
+    return Draw(replace(drawn, weights="sparse", input="integer"))
 
 
 def small(case: Case, seed: int) -> Draw:

@@ -75,7 +75,8 @@ class Diagnosis:
     `of` is what was wrong, "results", "gradients" or "dropout". `sentences` has one hypothesis that
     explains all `wrong` elements, two that the experiments couldn't tell apart, or none.
     `elements` were compared in the `cases` in which something was wrong; `tried` is the
-    number of hypotheses. `listing` has those sentences, for other forms of cases.
+    number of hypotheses. `listing` has those sentences, for other forms of cases. A hypothesis of
+    a `kind` says something up to a `limit`.
     """
 
     of: str
@@ -85,6 +86,8 @@ class Diagnosis:
     cases: int
     tried: int
     listing: Listing = field(default=lambda _: [], compare=False, repr=False)
+    kind: str = ""
+    limit: float = 0.0
 
     def __str__(self) -> str:
         return ": ".join(filter(None, (" or ".join(self.sentences), self.evidence)))
@@ -181,6 +184,9 @@ class Sifting:
 
     def said(self, sentences: Sequence[str], listing: Listing) -> Diagnosis:
         """Make a diagnosis of sentences, and of what was tried."""
+        chosen = [
+            h for h in listing(self.wrong[0].oracle.problem) if [h.sentence] == list(sentences)
+        ]
         return Diagnosis(
             self.of,
             tuple(sentences),
@@ -189,6 +195,7 @@ class Sifting:
             len(self.wrong),
             len(self.tried),
             listing,
+            *((chosen[0].kind, chosen[0].limit) if chosen else ()),
         )
 
     def is_unloaded(self) -> bool:

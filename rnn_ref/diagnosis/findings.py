@@ -6,17 +6,19 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rnn_ref.arithmetic.dtypes import LOW
-from rnn_ref.cases.case import Case
+from rnn_ref.cases.case import SIZES, Case
 from rnn_ref.cases.history import words_of
 from rnn_ref.diagnosis.budget import Budget
-from rnn_ref.diagnosis.causes import JOINED, size
+from rnn_ref.diagnosis.causes import size
 from rnn_ref.diagnosis.dropout import about_dropout
 from rnn_ref.diagnosis.experiment import Diagnosis, Search, diagnose
 from rnn_ref.diagnosis.fields import fields_that_matter
+from rnn_ref.diagnosis.joining import JOINED
 from rnn_ref.diagnosis.later_calls import about_later_calls
 from rnn_ref.diagnosis.mending import (
     ARGUMENTS,
     CELL,
+    GRADIENTS,
     LATER,
     NETWORK,
     PACKED,
@@ -26,11 +28,14 @@ from rnn_ref.diagnosis.mending import (
     holds_with,
     mended_arguments,
     mended_cell,
+    mended_gradients,
     mended_network,
     mended_packed,
     mended_settings,
+    returns_nan,
 )
 from rnn_ref.diagnosis.probes import PROBES, lack
+from rnn_ref.diagnosis.putting_back import single
 from rnn_ref.diagnosis.reproducer import shown
 from rnn_ref.judging.failures import Failure, Kind
 from rnn_ref.judging.judge import Judge
@@ -39,6 +44,9 @@ from rnn_ref.judging.subject import Subject
 
 LARGEST = size("")
 """The size of no case, larger than that of any."""
+
+QUICK = 64
+"""The largest size with which a form that stands for another is diagnosed."""
 
 SECONDS = 2.0
 """How long one diagnosis may take."""
@@ -63,6 +71,8 @@ class Explainer:
     ) -> dict[str, Any]:
         """Give what is found out of a failure that has a case, as data."""
         found: dict[str, Any] = {}
+        if failure.kind == Kind.NOTHING:
+            return of_nothing(judge, declared, structure)
         if not failure.case or failure.kind not in (Kind.NUMBERS, Kind.FACT, Kind.EXCEPTION):
             return found
         budget, case = Budget(self.seconds), Case.parse(failure.case)
@@ -71,6 +81,13 @@ class Explainer:
             with judge.around():
                 found["gradients"] = shown(judge.subject, case)
             found |= self.origin(judge, declared, failure, found["gradients"])
+            if found.get("follows") in (USES, PACKED):
+                found["nan"] = returns_nan(
+                    judge.subject, lambda s: holds_with(s, judge, declared, case)
+                )
+            looks = not is_told(found) and self.seconds > budget.used
+            if looks and (thing := single(judge, declared, case)):
+                found["single"] = [*thing]
         if judge.case is None and failure.repeatable and self.is_smallest(found, failure.case):
             found["fields"] = str(fields_that_matter(judge, declared, structure, case))
         self.seconds -= budget.used
@@ -112,6 +129,8 @@ class Explainer:
                 return {"follows": LATER, "diagnosis": as_data(later)}
         if holds and holds_with(mended_arguments(judge.subject), judge, declared, case):
             return {"follows": ARGUMENTS}
+        if holds and holds_with(mended_gradients(judge.subject), judge, declared, case):
+            return {"follows": GRADIENTS}
         if packed and holds_with(mended_packed(judge.subject), judge, declared, case):
             return {"follows": PACKED}
         for dtype in dict.fromkeys(("float32", case.dtype)):  # one of them may be wrong alone
@@ -165,13 +184,39 @@ class Explainer:
         for other in {d.sentences: d for d in self.tried.values() if d and d.sentences}.values():
             if found := left_of(subject, case, other):
                 return found
-        return own
+        return self.of_relu(judge, case, form) or own
+
+    def of_relu(self, judge: Judge, case: Case, form: Case) -> Diagnosis | None:
+        """Diagnose a form of tanh, whose errors hide others, by one of relu, which has none."""
+        if form.nonlinearity == "relu" or "relu" in judge.without:
+            return None
+        sizes: dict[str, Any] = {name: min(getattr(form, name), QUICK) for name in SIZES}
+        other = self.of_form(judge.subject, replace(form, nonlinearity="relu", **sizes))
+        return left_of(judge.subject, case, other)
 
     def of_form(self, subject: Subject, form: Case, case: Case | None = None) -> Diagnosis | None:
         """Diagnose a form, once, from a case of it."""
         if form not in self.tried:
             self.tried[form] = diagnose(subject, case or form, seconds=SECONDS)
         return self.tried[form]
+
+
+def of_nothing(judge: Judge, declared: Property, structure: str) -> dict[str, Any]:
+    """Tell, as data, whether it is for the network's NaN that nothing was compared."""
+
+    def compares(subject: Subject) -> bool:
+        return replace(judge, subject=subject).judge(declared, structure).failure is None
+
+    lost = compares(mended_network(judge.subject)) and returns_nan(judge.subject, compares)
+    return {"follows": USES, "nan": True} if lost else {}
+
+
+def is_told(found: dict[str, Any]) -> bool:
+    """Tell whether a plain call has a hypothesis, or something else than the module is to blame."""
+    if found.get("follows") in (CELL, SETTINGS):
+        return True
+    said = found.get("diagnosis", {"sentences": ()})["sentences"]
+    return bool(said) and found.get("follows") == NETWORK
 
 
 def uses(declared: Property, case: Case) -> set[str]:
@@ -223,4 +268,5 @@ def left_of(subject: Subject, case: Case, of: Diagnosis | None) -> Diagnosis | N
 def as_data(diagnosis: Diagnosis) -> dict[str, Any]:
     """Give a diagnosis as data: of what, its sentences, and how well they explain it."""
     d = diagnosis
-    return {"of": d.of, "sentences": list(d.sentences), "text": d.evidence}
+    data: dict[str, Any] = {"of": d.of, "sentences": list(d.sentences), "text": d.evidence}
+    return data | ({"kind": d.kind, "limit": d.limit} if d.kind else {})

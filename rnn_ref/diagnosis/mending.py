@@ -11,13 +11,14 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch.nn.utils.rnn import PackedSequence
 
 from rnn_ref.cases.case import Case
 from rnn_ref.cases.problem import Problem
+from rnn_ref.diagnosis.reclassing import derived
 from rnn_ref.judging.judge import Judge, fails
 from rnn_ref.judging.properties import Property
 from rnn_ref.judging.subject import Subject
@@ -25,7 +26,7 @@ from rnn_ref.process.settings import restore, restoring_settings, settings
 
 NETWORK, LATER, ARGUMENTS = "network", "a later call", "arguments"
 PACKED, CELL, SETTINGS = "packed", "cell", "settings"
-USES = "other uses"
+GRADIENTS, USES = "gradients handed", "other uses"
 """What is to blame: what may be mended, later calls of the network alone, or uses of it in which
 it is wrong though a plain call is right.
 """
@@ -77,8 +78,56 @@ def copying(factory: Callable[..., Any], *arguments: Any, **options: Any) -> Any
     """Make a module that is called with copies."""
     module = factory(*arguments, **options)
     if isinstance(module, torch.nn.Module):
-        module.register_forward_pre_hook(copied, with_kwargs=True)
+        if "forward" in vars(module):  # no class has a say in it
+            module.register_forward_pre_hook(copied, with_kwargs=True)
+        else:
+            module.__class__ = with_copies(type(module))
     return module
+
+
+def with_copies(of: type) -> type:
+    """Make a class whose calls get copies, those that it makes itself too."""
+
+    def forward(self: Any, *arguments: Any, **named: Any) -> Any:
+        arguments, named = copied(self, arguments, named)
+        return of.forward(self, *arguments, **named)  # type: ignore[attr-defined]
+
+    return derived(of, with_copies, {"forward": forward})
+
+
+def mended_gradients(subject: Subject) -> Subject:
+    """Make a subject whose backward pass gets copies of what is handed to it, laid out plainly."""
+    return replace(subject, factory=partial(handing_copies, subject.factory))
+
+
+def handing_copies(factory: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    """Make a module whose backward pass gets copies."""
+    module = factory(*arguments, **options)
+    if isinstance(module, torch.nn.Module):
+        module.register_forward_hook(copying_gradients)
+    return module
+
+
+class WithCopies(torch.autograd.Function):
+    """Hands a tensor on, and a copy of its gradient back."""
+
+    @staticmethod
+    def forward(_: Any, results: torch.Tensor) -> torch.Tensor:
+        """Hand a tensor on."""
+        return results.view_as(results)
+
+    @staticmethod
+    def backward(_: Any, gradient: torch.Tensor) -> Any:
+        """Hand a copy back, laid out plainly."""
+        return gradient.clone(memory_format=torch.contiguous_format)
+
+
+def copying_gradients(*call: Any) -> Any:
+    """Let a call's backward pass get copies of the gradients of two tensors."""
+    results = call[-1]
+    if not (isinstance(results, tuple) and all(isinstance(r, torch.Tensor) for r in results)):
+        return None
+    return tuple(WithCopies.apply(each) for each in results)  # type: ignore[no-untyped-call]
 
 
 def copied(_: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
@@ -115,9 +164,22 @@ def restoring(factory: Callable[..., Any], *arguments: Any, **options: Any) -> A
     with restoring_settings():
         module = factory(*arguments, **options)
     if isinstance(module, torch.nn.Module):
-        module.register_forward_pre_hook(note_settings)
-        module.register_forward_hook(put_settings_back)
+        if "forward" in vars(module):  # no class has a say in it
+            module.register_forward_pre_hook(note_settings)
+            module.register_forward_hook(put_settings_back)
+        else:
+            module.__class__ = restored(type(module))
     return module
+
+
+def restored(of: type) -> type:
+    """Make a class whose calls put the settings back."""
+
+    def forward(self: Any, *arguments: Any, **named: Any) -> Any:
+        with restoring_settings():
+            return of.forward(self, *arguments, **named)  # type: ignore[attr-defined]
+
+    return derived(of, restored, {"forward": forward})
 
 
 def note_settings(module: Any, _: Any) -> None:
@@ -130,39 +192,102 @@ def put_settings_back(module: Any, *_: Any) -> None:
     restore(module.settings_before)
 
 
+class Mend(NamedTuple):
+    """What puts the results of calls right: torch's module, where the input is of a type.
+
+    It is made with the arguments and the options of the module itself.
+    """
+
+    right: type
+    of: type
+    arguments: tuple[Any, ...] = ()
+    options: tuple[tuple[str, Any], ...] = ()
+
+
 def made(
     factory: Callable[..., Any], right: type, of: type, *arguments: Any, **options: Any
 ) -> Any:
     """Make a module whose calls with one type of input end in right results."""
     module = factory(*arguments, **options)
     if isinstance(module, torch.nn.Module):
-        module.register_forward_pre_hook(note_call, with_kwargs=True)
-        module.register_forward_hook(partial(put_right, right, of, arguments, options))
+        mend = Mend(right, of, arguments, tuple(options.items()))
+        if "forward" in vars(module):  # no class has a say in it
+            module.register_forward_pre_hook(note_call, with_kwargs=True)
+            module.register_forward_hook(partial(put_right, mend))
+        else:
+            module.__class__ = righted(type(module), mend)
     return module
 
 
-def note_call(module: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
-    """Keep a call's arguments, and the state of torch's generator, for the right results.
+def righted(of: type, mend: Mend) -> type:
+    """Make a class whose calls end in right results, whatever hooks made of their arguments.
 
-    The subject gets copies, as it may write into them.
+    The module's own code gets copies, as it may write into them.
     """
+
+    def forward(self: Any, *arguments: Any, **named: Any) -> Any:
+        noted = arguments, named, torch.get_rng_state()
+        arguments, named = copied(self, arguments, named)
+        results = of.forward(self, *arguments, **named)  # type: ignore[attr-defined]
+        mended = right_results(mend, self, noted, results)
+        return results if mended is None else mended
+
+    return derived(of, partial(righted, mend=mend), {"forward": forward})
+
+
+def returns_nan(subject: Subject, judging: Callable[[Subject], object]) -> bool:
+    """Tell whether calls return NaN, in judging a subject, where torch's module does not."""
+    lost: list[bool] = []
+
+    def noting(of: type, mend: Mend) -> type:
+        def forward(self: Any, *arguments: Any, **named: Any) -> Any:
+            noted = arguments, named, torch.get_rng_state()
+            results = of.forward(self, *arguments, **named)  # type: ignore[attr-defined]
+            right = right_results(mend, self, noted, results)
+            lost.append(right is not None and has_nan(results) and not has_nan(right))
+            return results
+
+        return derived(of, partial(noting, mend=mend), {"forward": forward})
+
+    def noted(*arguments: Any, **options: Any) -> Any:
+        module = subject.factory(*arguments, **options)
+        mend = Mend(torch.nn.RNN, torch.Tensor, arguments, tuple(options.items()))
+        if isinstance(module, torch.nn.Module):
+            module.__class__ = noting(type(module), mend)
+        return module
+
+    judging(replace(subject, factory=noted))
+    return any(lost)
+
+
+def has_nan(results: Any) -> bool:
+    """Tell whether one of several tensors has NaN."""
+    return any(bool(r.isnan().any()) for r in results if isinstance(r, torch.Tensor))
+
+
+def note_call(module: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
+    """Keep a call's arguments, and the state of torch's generator, for the right results."""
     noted = module.__dict__.setdefault("noted_calls", [])  # a call may call the module itself
     noted.append((arguments, named, torch.get_rng_state()))
     return copied(module, arguments, named)
 
 
-def put_right(
-    right: type, of: type, made_with: Any, options: Any, module: Any, _: Any, results: Any
-) -> Any:
-    """Return right results in place of a call's, or None where the input is of another type."""
-    arguments, named, generator = module.__dict__["noted_calls"].pop()
-    if not isinstance(next(iter((*arguments, *named.values()))), of):
+def put_right(mend: Mend, module: Any, _: Any, results: Any) -> Any:
+    """Return right results in place of a call's, or None to leave them."""
+    return right_results(mend, module, module.__dict__["noted_calls"].pop(), results)
+
+
+def right_results(mend: Mend, module: Any, noted: Any, results: Any) -> Any:
+    """Compute what torch's module returns; None if the input is of another type, or it raises."""
+    arguments, named, generator = noted
+    if not isinstance(arguments[0] if arguments else named.get("input"), mend.of):
         return None
     try:
         with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
             warnings.simplefilter("ignore")
             torch.set_rng_state(generator)
-            skeleton = right(*made_with, **{**options, "device": "meta"}).train(module.training)
+            skeleton = mend.right(*mend.arguments, **{**dict(mend.options), "device": "meta"})
+            skeleton.train(module.training)
             weights = {name: getattr(module, name) for name, _ in skeleton.named_parameters()}
             mended = torch.func.functional_call(skeleton, weights, arguments, named)
     except (AttributeError, RuntimeError, ValueError, TypeError):

@@ -135,7 +135,7 @@ def inaccurate(p: Problem, least: float, largest: float) -> Iterator[Hypothesis]
         yield changed(
             f"{p.nonlinearity} has a relative error of up to {error:.2g}",
             Change(activation=partial(wider, relative=error)),
-        )._replace(widens=True, of_tanh=not relu)
+        )._replace(widens=True, of_tanh=not relu, kind=f"error of {p.nonlinearity}", limit=error)
         error *= 2
 
 
@@ -176,7 +176,7 @@ def inexact_output(p: Problem) -> Iterator[Hypothesis]:
     relative = 2 * p.rounding.u
     while relative <= LARGEST_ERROR:
         sentence = f"the output, unlike h_n, has a relative error of up to {relative:.2g}"
-        yield off_in_output(sentence, relative)
+        yield off_in_output(sentence, relative)._replace(kind="error of output", limit=relative)
         relative *= 2
 
 

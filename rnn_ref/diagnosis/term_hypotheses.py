@@ -106,10 +106,8 @@ def scaled_weight(w: Weights, field: str, c: float) -> Weights:
 
 
 def changed_argument(p: Problem, name: str, part: Part, constant: Constant) -> Problem:
-    """Change rows of the input, or of h_0, as exactly as floats can."""
-    own = p.arguments.get(name)
-    if own is None:
-        return p
+    """Change rows of the input, or of h_0, as exactly as floats can; an absent h_0 is zeros."""
+    own = p.arguments.get(name, np.zeros(p.h_n_shape))
     mask = part.chosen(own.shape[1])[:, None]
     other = np.where(mask, constant.c * own.astype(float) + constant.b, own)
     return replace(p, input=other) if name == "input" else replace(p, h_0=other)

@@ -124,7 +124,7 @@ class Trial:
             if not self.wrong_elements:
                 return True
             if hypothesis.widens:
-                return self.shows_rounding(hypothesis, expected)
+                return self.shows_rounding(hypothesis, expected, known=known)
             return self.is_distinct(expected) or (known and self.is_nearer(hypothesis))
 
     def near(self, hypothesis: Hypothesis) -> frozenset[str]:
@@ -183,14 +183,20 @@ class Trial:
         h_n = final([self.got["output"]], self.oracle.problem.D)
         return bool(np.array_equal(h_n, self.got["h_n"][-len(h_n) :], equal_nan=True))
 
-    def shows_rounding(self, hypothesis: Hypothesis, expected: Expected) -> bool:
-        """Tell whether the errors look like those of the rounding that is supposed."""
+    def shows_rounding(
+        self, hypothesis: Hypothesis, expected: Expected, *, known: bool = False
+    ) -> bool:
+        """Tell whether the errors look like those of the rounding that is supposed.
+
+        Digits show one that is known to be of other forms, wherever it is over a bound.
+        """
         alone = hypothesis.arrays is not None
         if self.of == "results" and alone == self.ends_agree:
             return False  # a state that is rounded is so in output and in h_n
         if hypothesis.spreads and self.is_in_one_array():
             return False
-        if self.of == "results" and self.is_at_one_index():
+        in_digits = known and bool(hypothesis.few_digits)
+        if self.of == "results" and not in_digits and self.is_at_one_index():
             return False
         if hypothesis.centred and self.is_one_step and not self.is_centred_on(expected):
             return False

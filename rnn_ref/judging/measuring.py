@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -32,22 +32,34 @@ PLAIN = Case.parse("tanh L1 D1 bias T1 N1 I1 H1 float32 weights=torch input=norm
 
 
 def measure(
-    subject: Subject, dtypes: Sequence[str], without: frozenset[str], *, units: bool = True
+    subject: Subject,
+    dtypes: Sequence[str],
+    without: frozenset[str],
+    *,
+    units: bool = True,
+    around: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> Measured:
-    """Measure a subject in some dtypes, one in which it raises left out; `units` are tanh's."""
-    tanh, flushed, loses_nan = {}, [], False
+    """Measure a subject in some dtypes, one in which it raises left out; `units` are tanh's.
+
+    `around` is entered for each measurement, and puts back what the subject may change.
+    """
+    tanh, loses_nan = {}, False
+    flushed: list[str] = []
     case = replace(PLAIN, bias="bias" not in without)
     for dtype in dtypes:
         case = replace(case, dtype=dtype)
         with suppress(SubjectFault):
             if units and "tanh" not in without:
-                tanh[dtype] = accuracy_of_tanh(subject, case)
-            if not subject.rounding(dtype).flush and lost_subnormals(
-                subject, of_any(case, without)
-            ):
-                flushed.append(dtype)
+                with around():
+                    tanh[dtype] = accuracy_of_tanh(subject, case)
+            if not subject.rounding(dtype).flush:
+                with around():
+                    lost = lost_subnormals(subject, of_any(case, without))
+                flushed += [dtype] if lost else []
             if "relu" not in without:
-                loses_nan |= not np.isnan(relu_of_nan(subject, replace(case, nonlinearity="relu")))
+                with around():
+                    relu = relu_of_nan(subject, replace(case, nonlinearity="relu"))
+                loses_nan |= not np.isnan(relu)
     return Measured(tanh, tuple(flushed), loses_nan)
 
 

@@ -310,7 +310,7 @@ def measure(session: Session) -> None:
     dtypes = tuple(dict.fromkeys((*judge.dtypes, *session.low)))
     with judge.around(), warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
         warnings.simplefilter("ignore")
-        found = measure(judge.subject, dtypes, judge.without, units=units)
+        found = measure(judge.subject, dtypes, judge.without, units=units, around=judge.around)
     session.folder.post(MEASURED, json.dumps(found.as_dict()))
 
 

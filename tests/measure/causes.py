@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+import warnings
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -27,9 +28,11 @@ from rnn_ref.diagnosis.causes import Cause, causes
 from rnn_ref.diagnosis.findings import Explainer, of_probe
 from rnn_ref.diagnosis.probes import lacking
 from rnn_ref.judging.judge import Judge
+from rnn_ref.judging.measuring import measure as measured_of
 from rnn_ref.judging.properties import Property
 from rnn_ref.judging.subject import Subject
 from rnn_ref.process.settings import restoring_settings
+from rnn_ref.running.dtypes import computed, with_low
 from rnn_ref.running.options import DTYPES, PROFILES
 from rnn_ref.running.rows import row_of_probe
 from rnn_ref.running.session import EXPLAINING
@@ -54,13 +57,24 @@ def failures(subject: Subject, found_by: str) -> Iterator[Entry]:
         found = {"failure": failure.as_dict(), "findings": of_probe(judge, name, failure)}
         yield vars(row_of_probe(name, found))
     names = frozenset(missing) & CAPABILITIES.keys()
-    judge = replace(judge, without=judge.without | names, lacking=names)
+    judge = informed(replace(judge, without=judge.without | names, lacking=names))
     thorough = replace(judge, examples=PROFILES["default"])
     for each in (d for d in declared if not d.setup):
         failed = list(failing(judge, each, explainer))
         if not failed and each.name == f"test_{found_by}":
             failed = list(failing(thorough, each, explainer))
         yield from failed
+
+
+def informed(judge: Judge) -> Judge:
+    """Tell a judge in which 16-bit dtypes its subject computes, and what was measured of it."""
+    low = computed(judge.subject, judge.without, judge.around)
+    with judge.around(), warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+        warnings.simplefilter("ignore")
+        around = judge.around
+        found = measured_of(judge.subject, (*judge.dtypes, *low), judge.without, around=around)
+    subject = replace(judge.subject, measured=found)
+    return replace(judge, dtypes=with_low(judge.dtypes, low), subject=subject)
 
 
 def failing(judge: Judge, declared: Property, explainer: Explainer) -> Iterator[Entry]:

@@ -1,0 +1,161 @@
+"""Which failures have one cause: what is said of them alike, and what explains them together.
+
+Works on what reports carry: rows of failures as data, from any process.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from rnn_ref.judging.failures import Kind, Wiring
+
+Entry = dict[str, Any]
+"""A failing property: its `name` and `group`, its `failure` and its `findings` as data."""
+
+ONE_FACT = ("dropout",)
+"""Groups whose properties look at one thing from several sides: their failures are one cause."""
+
+JOINED = ("dropout", "keyword", "hook")
+"""What shows in histories and with packed input too, where a plain call is right: one cause."""
+
+CRASHES = (Kind.ENDED, Kind.HUNG, Kind.MEMORY)
+"""The kinds of failure that cost a process."""
+
+METHOD, SEED, ATTRIBUTE = "method", "seed", "attribute"
+"""What may be put back: torch's method in the place of the module's own, or an attribute's value;
+or the module is kept from seeding a generator.
+"""
+
+NAN = "nan"
+"""What is told of a use of the network in which calls return NaN."""
+
+MENDED = {("follows", "other uses"), ("follows", "packed")}
+"""The keys of failures that right results of the network mend, though a plain call is right."""
+
+Groups = dict[tuple[Any, ...], list[Entry]]
+"""Failures by what they have in common."""
+
+
+def joined(entries: Iterable[Entry]) -> list[list[Entry]]:
+    """Group failures by cause."""
+    grouped: Groups = {}
+    for entry in entries:
+        grouped.setdefault(key(entry), []).append(entry)
+    join_single(grouped)
+    for used in JOINED:
+        join(grouped, used)
+    join_equal_facts(grouped)
+    join_other_uses(grouped)
+    return list(grouped.values())
+
+
+def join(grouped: Groups, used: str) -> None:
+    """Join the groups that are wrong with one thing of JOINED, unless it has two diagnoses."""
+    wrong = [of for of, group in grouped.items() if all(is_wrong_with(used, e) for e in group)]
+    diagnosed = [of for of in wrong if of[0] == "numbers"]
+    if len(diagnosed) > 1 or not wrong:
+        return
+    first, *others = sorted(wrong, key=lambda of: of not in diagnosed)
+    for of in others:
+        grouped[first] += grouped.pop(of)
+
+
+def join_single(grouped: Groups) -> None:
+    """Join the groups that one and the same method, or attribute, of the module explains.
+
+    A hypothesis about later calls explains some of what an attribute that is kept does.
+    """
+    first: dict[tuple[str, ...], tuple[Any, ...]] = {}
+    for of in sorted(grouped, key=lambda of: of[0] != "numbers"):
+        things = {tuple(e["findings"].get("single", ())) for e in grouped[of]}
+        if len(things) == 1 and (thing := things.pop()) and first.setdefault(thing, of) != of:
+            grouped[first[thing]] += grouped.pop(of)
+
+
+def join_equal_facts(grouped: Groups) -> None:
+    """Join the groups that are about one fact, whatever the properties are that state it."""
+    first: dict[str, tuple[Any, ...]] = {}
+    for of in [of for of in grouped if of[0] != "numbers"]:
+        facts = [e["failure"]["fact"] for e in grouped[of]]
+        whats = {fact["what"] if fact else "" for fact in facts}
+        if len(whats) == 1 and "" not in whats and first.setdefault(what := whats.pop(), of) != of:
+            grouped[first[what]] += grouped.pop(of)
+
+
+def join_other_uses(grouped: Groups) -> None:
+    """Join what right results of the network mend to what is wrong with it, if that is one thing.
+
+    By chance a plain call may be right, as where relu is wrong and nothing is below 0. Where no
+    hypothesis says what that thing is, NaN is joined to NaN alone.
+    """
+    wrong = [
+        of
+        for of, group in grouped.items()
+        if of[0] in ("numbers", "follows")
+        and any(e["findings"].get("follows") == "network" for e in group)
+    ]
+    if len(wrong) != 1:
+        return
+    (network,) = wrong
+    for of in [of for of in grouped if of[:2] in MENDED]:
+        lost = all(e["findings"].get(NAN) for e in grouped[of]) and is_nan(grouped[network])
+        if network[0] == "numbers" or lost:
+            grouped[network] += grouped.pop(of)
+
+
+def is_nan(entries: list[Entry]) -> bool:
+    """Tell whether each failure of numbers has NaN: got, or expected of another result's NaN."""
+    numbers = [e["failure"]["comparisons"] for e in entries if e["failure"]["comparisons"]]
+    worst = [[c["worst"] for c in of] for of in numbers]
+    lost = [any(math.isnan(float(w[n])) for w in of for n in ("got", "expected")) for of in worst]
+    return bool(lost) and all(lost)
+
+
+def is_wrong_with(used: str, entry: Entry) -> bool:
+    """Tell whether numbers or facts are wrong with one thing of JOINED, and a plain call right."""
+    found, kind = entry["findings"], entry["failure"]["kind"]
+    is_right = found.get("gradients") is None
+    return used in found.get("uses", ()) and is_right and kind in (Kind.NUMBERS, Kind.FACT)
+
+
+def key(entry: Entry) -> tuple[Any, ...]:
+    """Say what failures of one cause have in common."""
+    failure = entry["failure"]
+    kind, raised, fact = failure["kind"], failure["raised"], failure["fact"]
+    if kind in CRASHES:
+        return kind, failure["place"], "" if failure["own"] else failure["how"]
+    diagnosis, follows = diagnosis_of(entry), entry["findings"].get("follows")
+    if diagnosis and diagnosis["sentences"]:
+        return "numbers", *([diagnosis["kind"]] if "kind" in diagnosis else diagnosis["sentences"])
+    if single := entry["findings"].get("single"):
+        return "single", *single
+    if follows:
+        return "follows", follows, wrong_in_plain_call(entry) if follows == "network" else ""
+    if raised:
+        called = "" if raised["own"] else raised["doing"]  # the place is where all calls pass
+        return "raised", raised["type"], raised["place"], called
+    if fact and fact["what"] in list(Wiring):  # a shape differs with the sizes of each case
+        return "wiring", fact["what"]
+    if entry["group"] in ONE_FACT:
+        return "group", entry["group"]
+    if fact:  # several things may be wrong in one way: no error where one is due
+        return "fact", entry["group"], fact["got"], fact["expected"]
+    first = failure["comparisons"][0] if failure["comparisons"] else None
+    place = (*first["first"]["axes"], *first["pattern"]["along"]) if first else ()
+    return kind, entry["group"], *place
+
+
+def diagnosis_of(entry: Entry) -> dict[str, Any] | None:
+    """Return what experiments said of a failure; None where they found the plain call right."""
+    found: dict[str, Any] | None = entry["findings"].get("diagnosis")
+    return found
+
+
+def wrong_in_plain_call(entry: Entry) -> str:
+    """Say what a plain call of the failing case shows to be wrong; nothing where it is right."""
+    diagnosis, gradients = diagnosis_of(entry), entry["findings"].get("gradients")
+    if diagnosis:
+        return str(diagnosis["of"])
+    return "" if gradients is None else "gradients" if gradients else "results"
