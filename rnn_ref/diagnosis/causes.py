@@ -245,8 +245,9 @@ def evidence(entry: Entry) -> list[str]:
     lines += hint(failure) if entry["setup"] else []
     if diagnosis := diagnosis_of(entry):
         lines.append(diagnosis["text"])
-    if failure["comparisons"] and not (diagnosis and diagnosis["sentences"]):
-        lines.append(f"property: {claim_of(entry['name'])}")
+    named = bool(diagnosis and diagnosis["sentences"])
+    if failure["comparisons"] and not named and (claim := claim_of(entry["name"])):
+        lines.append(f"property: {claim}")
     if single := entry["findings"].get("single"):
         lines.append(HOLDS[single[0]].format(single[1]))
     for comparison in failure["comparisons"][:1]:
