@@ -87,7 +87,7 @@ def test_a_correct_rnn_is_never_blamed(name: str) -> None:
     correct = [each for each in CORRECT if not (low and each in ONE_BY_ONE)]
     if declared.group != "bounds":
         correct = correct[JUDGED.index(name) % 3 :: 3]
-    examples = 1 if declared.only_far else min(4, declared.at_most // 2)
+    examples = 1 if declared.only_far else min(3, declared.at_most // 2)
     with sharing_answers():
         for rnn in correct:
             subject = Subject(rnn.__name__, rnn, cell=PlainCell, packing=plain_packing)
