@@ -486,3 +486,16 @@ def test_ratios_are_said_by_decades_where_many_elements_are_wrong() -> None:
     """Few wrong elements need no histogram."""
     assert histogram([3, 0, 2, 0]) == []
     assert histogram([3, 0, 2, 40]) == ["ratio: 3 to 10, 2 to 1,000, 40 beyond"]
+
+
+def test_attributes_that_are_not_there_are_one_cause_that_names_them() -> None:
+    """What a module lacks is one entry, whatever asks for it."""
+    entries = []
+    for name in ("all_weights", "flatten_parameters"):
+        error = Raised(f"reading {name}", "AttributeError", f"no {name}", "module.py:1", own=False)
+        failure = Failure(Kind.EXCEPTION, "test_setup", "", "", raised=error)
+        entries.append(vars(Row(f"capability {name}", "FAILS", "setup", failure=failure.as_dict())))
+    (cause,) = causes(entries)
+    said = "reading all_weights; reading flatten_parameters raised AttributeError: no all_weights"
+    assert cause.sentence == f"{said} (module.py:1)"
+    assert cause.capabilities == ["all_weights", "flatten_parameters"]

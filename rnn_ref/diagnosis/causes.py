@@ -21,7 +21,7 @@ from rnn_ref.diagnosis.joining import (
     diagnosis_of,
     joined,
 )
-from rnn_ref.judging.failures import Kind, Wiring, claim_of, plain
+from rnn_ref.judging.failures import Kind, Raised, Wiring, claim_of, plain, sentence
 from rnn_ref.judging.pattern import DECADES
 
 
@@ -199,13 +199,23 @@ def sentence_of(entry: Entry, alike: Sequence[Entry] = ()) -> str:
         first = failure["comparisons"][0]
         how = "is NaN" if math.isnan(number(first["worst"]["got"])) else "is wrong"
         return f"{first['name']} {how}" + (f" ({first['note']})" if first["note"] else "")
+    if (raised := failure["raised"]) and not raised["own"]:
+        others = (e["failure"]["raised"] for e in alike)
+        doing = some_of([raised["doing"], *(r["doing"] for r in others if r)])
+        return sentence(Raised(**{**raised, "doing": doing}))
     facts = [e["failure"]["fact"] for e in (entry, *alike) if e["failure"]["fact"]]
     whats = dict.fromkeys(f["what"] for f in facts if same_way(f, failure["fact"]))
     if failure["fact"] and len(whats) > 1:
         got, expected = (failure["fact"][name] for name in ("got", "expected"))
-        told = [*whats][:FACTS] + ([f"and {len(whats) - FACTS} more"] if len(whats) > FACTS else [])
-        return f"{'; '.join(told)}: got {got}, expected {expected}"
+        return f"{some_of(whats)}: got {got}, expected {expected}"
     return str(failure["text"]).partition("\n")[0]
+
+
+def some_of(words: Iterable[str]) -> str:
+    """Name the first few of several things, each once, and say how many more there are."""
+    each = list(dict.fromkeys(words))
+    more = len(each) - FACTS
+    return "; ".join([*each[:FACTS], *([f"and {more} more"] if more > 0 else [])])
 
 
 def same_way(one: dict[str, Any], other: dict[str, Any] | None) -> bool:

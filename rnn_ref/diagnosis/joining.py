@@ -134,7 +134,10 @@ def key(entry: Entry) -> tuple[Any, ...]:
     if follows:
         return "follows", follows, wrong_in_plain_call(entry) if follows == "network" else ""
     if raised:
-        called = "" if raised["own"] else raised["doing"]  # the place is where all calls pass
+        # Outside the subject's own lines the place is where all calls pass; but attributes that
+        # are not there are one thing that a module lacks, whichever they are.
+        told = raised["own"] or raised["type"] == "AttributeError"
+        called = "" if told else raised["doing"]
         return "raised", raised["type"], raised["place"], called
     if fact and fact["what"] in list(Wiring):  # a shape differs with the sizes of each case
         return "wiring", fact["what"]
