@@ -6,7 +6,7 @@ import zlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import hypothesis
 from hypothesis import Phase
@@ -21,11 +21,27 @@ from rnn_ref.judging.properties import Property
 from rnn_ref.judging.shares import examples_of, far_of
 from rnn_ref.strategies import cases
 
-if TYPE_CHECKING:
-    from rnn_ref.judging.judge import Judge
-
 NEAR_BY = 10
 """How many small cases are tried where a case far out has failed."""
+
+
+class Judging(Protocol):
+    """What a search knows of a judge."""
+
+    @property
+    def examples(self) -> int:
+        """How many examples the properties get that get all."""
+
+    @property
+    def seed(self) -> int:
+        """The seed of what is drawn."""
+
+    @property
+    def shrinks(self) -> bool:
+        """Whether a case that fails is made as small as it can be."""
+
+    def judge_case(self, declared: Property, case: Case, outcome: Outcome) -> float:
+        """Return the worst ratio of a property on a case; raise Violation if it fails."""
 
 
 def search_settings(most: int, *, climbs: bool, shrinks: bool) -> hypothesis.settings:
@@ -45,7 +61,7 @@ def search_settings(most: int, *, climbs: bool, shrinks: bool) -> hypothesis.set
 
 
 def draw(
-    judge: Judge,
+    judge: Judging,
     declared: Property,
     structure: str,
     domain: Domain,
@@ -61,24 +77,23 @@ def draw(
     def is_unknown(case: Case) -> bool:
         return not any(deviation.covers(case) for deviation in known)
 
+    shrinks = judge.shrinks and declared.shrinks
     most = min(examples_of(declared.name, judge.examples), declared.at_most)
     far = far_examples(declared, structure, domain, most, judge.seed)
     near = most - far.total()
     near_ones = cases(**domain).filter(is_unknown)
     if near:
         climbs = "steps" not in domain
-        search_among(near_ones, near, judge, declared, outcome, climbs=climbs)
+        search_among(near_ones, near, judge, declared, outcome, climbs=climbs, shrinks=shrinks)
     for axis, examples in far.items():
         far_out = cases(**domain, far=(axis,)).filter(is_unknown).filter(is_no_point)
         try:
-            search_among(
-                far_out, examples, replace(judge, shrinks=False), declared, outcome, climbs=False
-            )
+            search_among(far_out, examples, judge, declared, outcome)
         except Violation:
-            if not (judge.shrinks and declared.shrinks):
+            if not shrinks:
                 raise
-            search_among(near_ones, NEAR_BY, judge, declared, outcome, climbs=False)
-            search_among(far_out, examples, judge, declared, outcome, climbs=False)
+            search_among(near_ones, NEAR_BY, judge, declared, outcome, shrinks=True)
+            search_among(far_out, examples, judge, declared, outcome, shrinks=True)
             raise
 
 
@@ -105,20 +120,22 @@ def is_no_point(case: Case) -> bool:
 def search_among(
     strategy: SearchStrategy[Case],
     most: int,
-    judge: Judge,
+    judge: Judging,
     declared: Property,
     outcome: Outcome,
     *,
-    climbs: bool = True,
+    climbs: bool = False,
+    shrinks: bool = False,
 ) -> None:
-    """Judge at most so many cases of a strategy; shrink one that fails, raise Violation for it.
+    """Judge at most so many cases of a strategy; raise Violation for one that fails.
 
     With `climbs`, the search goes on from cases whose errors are large; else it tries others.
+    With `shrinks`, the case that fails is made as small as it can be.
     """
     failures: list[Failure] = []
 
     @hypothesis.seed(judge.seed ^ zlib.crc32(declared.name.encode()))
-    @search_settings(most, climbs=climbs, shrinks=judge.shrinks and declared.shrinks)
+    @search_settings(most, climbs=climbs, shrinks=shrinks)
     @hypothesis.given(strategy)
     def holds(case: Case) -> None:
         try:
