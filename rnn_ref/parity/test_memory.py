@@ -77,11 +77,18 @@ ARRANGEMENTS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     variants=tuple(ARRANGEMENTS),
 )
 def test_arguments_may_lie_in_any_way(case: Case, subject: Subject) -> list[Comparison]:
-    """Strided, offset or transposed input and h_0 give results and gradients within bounds."""
+    """Strided, offset or transposed input and h_0 give results and gradients within bounds.
+
+    The results are judged without gradients too: there a subject may take another way.
+    """
     problem, arrange = subject.problem(case), ARRANGEMENTS[case.variant]
-    arguments = subject.leaves(problem)
+    arguments, module = subject.leaves(problem), subject.build(problem)
+    arranged = {name: arrange(leaf) for name, leaf in arguments.items()}
+    with torch.no_grad():
+        results = subject.forward(problem, module, arranged)
+    found = compare_results(problem, *subject.arrays(problem, *results), Oracle(problem).results)
     leaves = {name: arrange(leaf).requires_grad_() for name, leaf in arguments.items()}
-    return compare_all(subject, problem, subject.build(problem), leaves)
+    return [*compare_all(subject, problem, module, leaves), *under("under no_grad", found)]
 
 
 @holds_for(

@@ -44,6 +44,16 @@ class ReadsAStridedInputAsDense(PlainRNN):
         return super().run_padded(input, h_0)
 
 
+@fault(ARGUMENTS)
+class ReadsAStridedInputAsDenseWithoutGradients(ReadsAStridedInputAsDense):
+    """Under no_grad the strides of the input are ignored."""
+
+    def run_padded(self, input: Tensor, h_0: Tensor | None) -> tuple[Tensor, Tensor]:
+        if torch.is_grad_enabled():
+            return PlainRNN.run_padded(self, input, h_0)
+        return super().run_padded(input, h_0)
+
+
 @fault(ARGUMENTS, seen="pytorch/pytorch#104439")
 class ReadsTheInputFromItsStorage(PlainRNN):
     """The input's offset in its storage is ignored."""
