@@ -93,6 +93,16 @@ class ReadsAStridedWeightAsDense(PlainRNN):
         return [W_ih, W_hh, *biases]
 
 
+@fault(PARAMETERS)
+class ReadsAStridedWeightAsDenseWithoutGradients(ReadsAStridedWeightAsDense):
+    """Under no_grad the strides of W_hh are ignored."""
+
+    def weights_of(self, l: int, d: int) -> list[Tensor]:
+        if torch.is_grad_enabled():
+            return PlainRNN.weights_of(self, l, d)
+        return super().weights_of(l, d)
+
+
 @fault("an_expanded_state_is_every_rows_own", seen="deepsound-project/samplernn-pytorch#32")
 class HalvesTheGradientOfAnExpandedH0(PlainRNN):
     """An expanded h_0 gathers half of its gradient."""
