@@ -17,6 +17,7 @@ from rnn_ref.diagnosis.joining import (
     CRASHES,
     METHOD,
     SEED,
+    SETTINGS,
     Entry,
     diagnosis_of,
     joined,
@@ -137,7 +138,7 @@ def told_by(entry: Entry) -> tuple[Any, ...]:
 
     Of equal ones, one of the bounds, which ask for nothing but a call.
     """
-    failure, settings = entry["failure"], entry["findings"].get("follows") == "settings"
+    failure, settings = entry["failure"], entry["findings"].get("follows") == SETTINGS
     origin = Kind.FACT if settings else Kind.NUMBERS
     probed = entry["name"].startswith(CAPABILITY)
     product, _ = size(failure["case"])

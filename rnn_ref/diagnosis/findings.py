@@ -13,17 +13,19 @@ from rnn_ref.diagnosis.causes import size
 from rnn_ref.diagnosis.dropout import about_dropout
 from rnn_ref.diagnosis.experiment import Diagnosis, Search, diagnose
 from rnn_ref.diagnosis.fields import fields_that_matter
-from rnn_ref.diagnosis.joining import JOINED
-from rnn_ref.diagnosis.later_calls import about_later_calls
-from rnn_ref.diagnosis.mending import (
+from rnn_ref.diagnosis.joining import (
     ARGUMENTS,
     CELL,
     GRADIENTS,
+    JOINED,
     LATER,
     NETWORK,
     PACKED,
     SETTINGS,
     USES,
+)
+from rnn_ref.diagnosis.later_calls import about_later_calls
+from rnn_ref.diagnosis.mending import (
     forms_built,
     holds_with,
     mended_arguments,

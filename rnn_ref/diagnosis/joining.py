@@ -23,6 +23,13 @@ JOINED = ("dropout", "keyword", "hook")
 CRASHES = (Kind.ENDED, Kind.HUNG, Kind.MEMORY)
 """The kinds of failure that cost a process."""
 
+NETWORK, LATER, ARGUMENTS = "network", "a later call", "arguments"
+PACKED, CELL, SETTINGS = "packed", "cell", "settings"
+GRADIENTS, USES = "gradients handed", "other uses"
+"""What is to blame: what may be mended, later calls of the network alone, or uses of it in which
+it is wrong though a plain call is right.
+"""
+
 METHOD, SEED, ATTRIBUTE = "method", "seed", "attribute"
 """What may be put back: torch's method in the place of the module's own, or an attribute's value;
 or the module is kept from seeding a generator.
@@ -31,7 +38,7 @@ or the module is kept from seeding a generator.
 NAN = "nan"
 """What is told of a use of the network in which calls return NaN."""
 
-MENDED = {("follows", "other uses"), ("follows", "packed")}
+MENDED = {("follows", USES), ("follows", PACKED)}
 """The keys of failures that right results of the network mend, though a plain call is right."""
 
 Groups = dict[tuple[Any, ...], list[Entry]]
@@ -94,7 +101,7 @@ def join_other_uses(grouped: Groups) -> None:
         of
         for of, group in grouped.items()
         if of[0] in ("numbers", "follows")
-        and any(e["findings"].get("follows") == "network" for e in group)
+        and any(e["findings"].get("follows") == NETWORK for e in group)
     ]
     if len(wrong) != 1:
         return
@@ -132,7 +139,7 @@ def key(entry: Entry) -> tuple[Any, ...]:
     if single := entry["findings"].get("single"):
         return "single", *single
     if follows:
-        return "follows", follows, wrong_in_plain_call(entry) if follows == "network" else ""
+        return "follows", follows, wrong_in_plain_call(entry) if follows == NETWORK else ""
     if raised:
         # Outside the subject's own lines the place is where all calls pass; but attributes that
         # are not there are one thing that a module lacks, whichever they are.

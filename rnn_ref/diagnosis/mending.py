@@ -24,13 +24,6 @@ from rnn_ref.judging.properties import Property
 from rnn_ref.judging.subject import Subject
 from rnn_ref.process.settings import restore, restoring_settings, settings
 
-NETWORK, LATER, ARGUMENTS = "network", "a later call", "arguments"
-PACKED, CELL, SETTINGS = "packed", "cell", "settings"
-GRADIENTS, USES = "gradients handed", "other uses"
-"""What is to blame: what may be mended, later calls of the network alone, or uses of it in which
-it is wrong though a plain call is right.
-"""
-
 
 def holds_with(subject: Subject, judge: Judge, declared: Property, case: Case) -> bool:
     """Tell whether a property holds for a case if it is judged with another subject."""
