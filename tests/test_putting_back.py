@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from rnn_ref.cases.case import Case
 from rnn_ref.diagnosis.causes import causes
-from rnn_ref.diagnosis.findings import Explainer
+from rnn_ref.diagnosis.findings import Explainer, of_probe
 from rnn_ref.diagnosis.joining import ATTRIBUTE, METHOD, SEED
-from rnn_ref.diagnosis.mending import mended_network
+from rnn_ref.diagnosis.mending import holds_with, mended_network
+from rnn_ref.diagnosis.probes import lacking
 from rnn_ref.diagnosis.putting_back import single
 from rnn_ref.judging.judge import Judge, fails
 from rnn_ref.judging.subject import Subject
@@ -56,7 +57,8 @@ def found_single(subject: Subject, name: str) -> tuple[str, str] | None:
     """What a failing property follows from."""
     judge, failure = judged(subject, name, 10)
     assert failure
-    return single(judge, PROPERTIES[name], Case.parse(failure.case))
+    declared, case = PROPERTIES[name], Case.parse(failure.case)
+    return single(judge.subject, lambda mended: not holds_with(mended, judge, declared, case))
 
 
 @pytest.mark.parametrize(("fault", "name", "expected"), SINGLE)
@@ -65,6 +67,14 @@ def test_a_failure_follows_from_the_one_thing_that_mends_it(
 ) -> None:
     """A method in the place of torch's, a seed, an attribute that calls leave; else nothing."""
     assert found_single(planted(fault), name) == expected
+
+
+def test_what_a_probe_finds_lacking_follows_from_a_method_too() -> None:
+    """Where train() returns None, the probe that calls what it returned names train()."""
+    judge = Judge(planted("train() returns None"), ("float32",), 1)
+    probed = lacking(judge.subject, judge.dtypes, frozenset(), lambda _: None)
+    found = {name: of_probe(judge, name, failure).get("single") for name, failure in probed}
+    assert found == {"dropout": [METHOD, "train"]}
 
 
 class OneBufferWithoutHooks(ReturnsOneBuffer):

@@ -136,14 +136,16 @@ def cause_of(entries: Sequence[Entry]) -> Cause:
 def told_by(entry: Entry) -> tuple[Any, ...]:
     """Order failures of one cause: what shows it itself, a probe, then the smallest case.
 
-    Of equal ones, one of the bounds, which ask for nothing but a call.
+    An exception from lines that are not the subject's tells least. Of equal ones, one of the
+    bounds, which ask for nothing but a call.
     """
     failure, settings = entry["failure"], entry["findings"].get("follows") == SETTINGS
     origin = Kind.FACT if settings else Kind.NUMBERS
+    elsewhere = bool(failure["raised"]) and not failure["raised"]["own"]
     probed = entry["name"].startswith(CAPABILITY)
     product, _ = size(failure["case"])
     plainest = entry["group"] != "bounds", len(failure["case"].split())
-    return failure["kind"] != origin, not probed, product, *plainest
+    return failure["kind"] != origin, elsewhere, not probed, product, *plainest
 
 
 SIMPLEST: dict[str, Any] = {

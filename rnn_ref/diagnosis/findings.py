@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -87,9 +88,8 @@ class Explainer:
                 found["nan"] = returns_nan(
                     judge.subject, lambda s: holds_with(s, judge, declared, case)
                 )
-            looks = not is_told(found) and self.seconds > budget.used
-            if looks and (thing := single(judge, declared, case)):
-                found["single"] = [*thing]
+            if not is_told(found) and self.seconds > budget.used:
+                found |= put_back(judge.subject, lambda s: not holds_with(s, judge, declared, case))
         if judge.case is None and failure.repeatable and self.is_smallest(found, failure.case):
             found["fields"] = str(fields_that_matter(judge, declared, structure, case))
         self.seconds -= budget.used
@@ -213,6 +213,12 @@ def of_nothing(judge: Judge, declared: Property, structure: str) -> dict[str, An
     return {"follows": USES, "nan": True} if lost else {}
 
 
+def put_back(subject: Subject, fails: Callable[[Subject], bool]) -> dict[str, Any]:
+    """Give the one thing of a module that must be put back, as data, if there is one."""
+    thing = single(subject, fails)
+    return {"single": [*thing]} if thing else {}
+
+
 def is_told(found: dict[str, Any]) -> bool:
     """Tell whether a plain call has a hypothesis, or something else than the module is to blame."""
     if found.get("follows") in (CELL, SETTINGS):
@@ -238,8 +244,8 @@ def of_probe(judge: Judge, name: str, failure: Failure) -> dict[str, Any]:
             return lack(PROBES[name], mended, case) is not None
 
     if lacks(mended_network(judge.subject)) and not lacks(mended_settings(judge.subject)):
-        found["follows"] = SETTINGS
-    return found
+        return found | {"follows": SETTINGS}
+    return found | put_back(judge.subject, lacks)
 
 
 def fullest(judge: Judge, form: Case) -> Case:

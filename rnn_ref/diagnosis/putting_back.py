@@ -10,19 +10,16 @@ import inspect
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from rnn_ref.cases.case import Case
 from rnn_ref.diagnosis.budget import Budget
 from rnn_ref.diagnosis.joining import ATTRIBUTE, METHOD, SEED
-from rnn_ref.diagnosis.reclassing import as_it_is, derived, of_class
-from rnn_ref.judging.judge import Judge, fails
-from rnn_ref.judging.properties import Property
+from rnn_ref.diagnosis.reclassing import Classes, as_it_is, derived, of_class
+from rnn_ref.judging.subject import Subject
 
 SECONDS = 1.0
 """How long the search for a single thing may take."""
@@ -35,23 +32,23 @@ class Single(NamedTuple):
     name: str
 
 
-def single(judge: Judge, declared: Property, case: Case) -> Single | None:
-    """Find the one thing that must be put back for a property to hold; None if there is none.
+def single(subject: Subject, fails: Callable[[Subject], bool]) -> Single | None:
+    """Find the one thing that must be put back for something to hold; None if there is none.
 
-    A property that fails by chance tells nothing: without the thing it must fail before and after.
-    One that is slow is left alone.
+    `fails` tells whether it fails with a subject. What fails by chance tells nothing: without
+    the thing it must fail before and after. What is slow is left alone.
     """
     budget = Budget(SECONDS)
 
-    def fails_with(classes: Callable[[type], type]) -> bool:
-        return fails(replace(judge, subject=of_class(judge.subject, classes)), declared, case)
+    def fails_with(classes: Classes) -> bool:
+        return fails(of_class(subject, classes))
 
     if not fails_with(as_it_is):
         return None
     tried: tuple[tuple[Any, Callable[[], list[Single]]], ...] = (
-        (with_method, lambda: [Single(METHOD, n) for n in own_methods(judge, declared, case)]),
+        (with_method, lambda: [Single(METHOD, n) for n in own_methods(fails_with)]),
         (unseeded, lambda: [Single(SEED, "")]),
-        (keeping, lambda: [Single(ATTRIBUTE, n) for n in left_behind(judge, declared, case)]),
+        (keeping, lambda: [Single(ATTRIBUTE, n) for n in left_behind(fails_with)]),
     )
     for made, things in tried:
         for thing in things() if budget.left else ():
@@ -77,10 +74,10 @@ def bases(of: type) -> tuple[list[type], type]:
     return list(order[:at]), order[at]
 
 
-def own_methods(judge: Judge, declared: Property, case: Case) -> list[str]:
-    """List the methods and properties that the modules of a property have in place of torch's."""
+def own_methods(judging: Callable[[Classes], object]) -> list[str]:
+    """List the methods and properties that the modules judged have in place of torch's."""
     found: dict[str, None] = {}
-    for of in classes_made(judge, declared, case):
+    for of in classes_made(judging):
         own, torchs = bases(of)
         for name in (name for each in own for name in vars(each)):
             value = inspect.getattr_static(of, name)
@@ -90,15 +87,15 @@ def own_methods(judge: Judge, declared: Property, case: Case) -> list[str]:
     return list(found)
 
 
-def classes_made(judge: Judge, declared: Property, case: Case) -> list[type]:
-    """List the classes of the modules that a property makes for a case."""
+def classes_made(judging: Callable[[Classes], object]) -> list[type]:
+    """List the classes of the modules that are made in judging."""
     made: dict[type, None] = {}
 
     def noted(of: type) -> type:
         made[of] = None
         return of
 
-    fails(replace(judge, subject=of_class(judge.subject, noted)), declared, case)
+    judging(noted)
     return list(made)
 
 
@@ -144,7 +141,7 @@ def unseeded(of: type, name: str) -> type:
 # Attributes.
 
 
-def left_behind(judge: Judge, declared: Property, case: Case) -> list[str]:
+def left_behind(judging: Callable[[Classes], object]) -> list[str]:
     """List the attributes, of a module or of its own classes, that calls leave otherwise."""
     names: dict[str, None] = {}
 
@@ -160,7 +157,7 @@ def left_behind(judge: Judge, declared: Property, case: Case) -> list[str]:
 
         return derived(of, noting, {"forward": forward})
 
-    fails(replace(judge, subject=of_class(judge.subject, noting)), declared, case)
+    judging(noting)
     return list(names)
 
 
