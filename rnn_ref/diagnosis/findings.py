@@ -22,6 +22,7 @@ from rnn_ref.diagnosis.joining import (
     LATER,
     NETWORK,
     PACKED,
+    PACKING,
     SETTINGS,
     USES,
 )
@@ -34,6 +35,7 @@ from rnn_ref.diagnosis.mending import (
     mended_gradients,
     mended_network,
     mended_packed,
+    mended_packing,
     mended_settings,
     returns_nan,
 )
@@ -80,7 +82,10 @@ class Explainer:
             return found
         budget, case = Budget(self.seconds), Case.parse(failure.case)
         found["uses"] = sorted(uses(declared, case).intersection(JOINED))
-        if declared.group != "packing":  # which judges functions, whose calls have no case
+        if declared.group == "packing":  # which judges functions, whose calls have no case
+            mended = mended_packing(judge.subject)
+            found |= {"follows": PACKING} if holds_with(mended, judge, declared, case) else {}
+        else:
             with judge.around():
                 found["gradients"] = shown(judge.subject, case)
             found |= self.origin(judge, declared, failure, found["gradients"])

@@ -25,6 +25,7 @@ CRASHES = (Kind.ENDED, Kind.HUNG, Kind.MEMORY)
 
 NETWORK, LATER, ARGUMENTS = "network", "a later call", "arguments"
 PACKED, CELL, SETTINGS = "packed", "cell", "settings"
+PACKING = "the functions that pack"
 GRADIENTS, USES = "gradients handed", "other uses"
 """What is to blame: what may be mended, later calls of the network alone, or uses of it in which
 it is wrong though a plain call is right.

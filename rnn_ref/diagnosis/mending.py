@@ -11,9 +11,11 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import torch
+from torch.nn.utils import rnn
 from torch.nn.utils.rnn import PackedSequence
 
 from rnn_ref.cases.case import Case
@@ -136,6 +138,12 @@ def copied(_: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
 def mended_packed(subject: Subject) -> Subject:
     """Make a subject whose network returns the right results for packed sequences."""
     return replace(subject, factory=partial(made, subject.factory, torch.nn.RNN, PackedSequence))
+
+
+def mended_packing(subject: Subject) -> Subject:
+    """Make a subject whose sequences are packed by torch; what unpacks and pads is its own."""
+    right = {name: getattr(rnn, name) for name in ("pack_sequence", "pack_padded_sequence")}
+    return replace(subject, packing=SimpleNamespace(**{**vars(subject.packing), **right}))
 
 
 def mended_cell(subject: Subject) -> Subject:
