@@ -45,7 +45,7 @@ FOLLOWS = [
     ("Second derivatives are cut", "gradients_have_gradients", "other uses"),
     ("Sequences are packed one after the other", "unpacking_undoes_packing",
      "the functions that pack"),
-    ("Lengths are returned in the sorted order", "unpacking_undoes_packing", None),
+    ("Padding is zero whatever padding_value is", "unpacking_undoes_packing", None),
     ("A call prints", "nothing_is_printed", None),
     ("An h_0 of more layers is accepted", "a_wrong_call_is_refused_and_leaves_no_trace", None),
     ("repr", "repr_tells_the_sizes", None),

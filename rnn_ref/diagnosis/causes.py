@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import IntEnum
+from functools import partial
 from typing import Any
 
 from rnn_ref.cases.case import SIZES, Case
@@ -112,7 +113,8 @@ def rank_of(entry: Entry) -> Rank:
 def cause_of(entries: Sequence[Entry]) -> Cause:
     """Make one cause of the failures that share it; the smallest case stands for all."""
     probed = [e for e in entries if e["name"].startswith(CAPABILITY)]
-    smallest = min(entries, key=told_by)
+    least = min(size(e["failure"]["case"])[0] for e in entries)
+    smallest = min(entries, key=partial(told_by, least=least))
     failure = smallest["failure"]
     whole = [e["failure"]["case"] for e in entries]
     ratios = [number(c["ratio"]) for e in entries for c in e["failure"]["comparisons"]]
@@ -133,19 +135,28 @@ def cause_of(entries: Sequence[Entry]) -> Cause:
     )
 
 
-def told_by(entry: Entry) -> tuple[Any, ...]:
+PLAINEST = ("bounds", "results")
+"""The groups whose properties ask for nothing but a call, the plainest first."""
+
+NEARLY = 8
+"""How many times as large as the smallest case one of the plainest groups may be."""
+
+
+def told_by(entry: Entry, least: int) -> tuple[Any, ...]:
     """Order failures of one cause: what shows it itself, a probe, then the smallest case.
 
-    An exception from lines that are not the subject's tells least. Of equal ones, one of the
-    bounds, which ask for nothing but a call.
+    An exception from lines that are not the subject's tells least. Of cases that are nearly the
+    smallest, of size `least`, one of the plainest groups is told.
     """
     failure, settings = entry["failure"], entry["findings"].get("follows") == SETTINGS
     origin = Kind.FACT if settings else Kind.NUMBERS
     elsewhere = bool(failure["raised"]) and not failure["raised"]["own"]
     probed = entry["name"].startswith(CAPABILITY)
     product, _ = size(failure["case"])
-    plainest = entry["group"] != "bounds", len(failure["case"].split())
-    return failure["kind"] != origin, elsewhere, not probed, product, *plainest
+    near = product <= NEARLY * least
+    group = PLAINEST.index(entry["group"]) if entry["group"] in PLAINEST else len(PLAINEST)
+    plainest = group if near else len(PLAINEST), product, len(failure["case"].split())
+    return failure["kind"] != origin, elsewhere, not probed, not near, *plainest
 
 
 SIMPLEST: dict[str, Any] = {

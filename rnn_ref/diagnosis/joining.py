@@ -60,14 +60,26 @@ def joined(entries: Iterable[Entry]) -> list[list[Entry]]:
 
 
 def join(grouped: Groups, used: str) -> None:
-    """Join the groups that are wrong with one thing of JOINED, unless it has two diagnoses."""
-    wrong = [of for of, group in grouped.items() if all(is_wrong_with(used, e) for e in group)]
+    """Join the groups that are wrong with one thing of JOINED, unless it has two diagnoses.
+
+    Settings, and the module's mode, may spoil it and more.
+    """
+    wrong = [
+        of
+        for of, group in grouped.items()
+        if (any if spoils(of) else all)(is_wrong_with(used, e) for e in group)
+    ]
     diagnosed = [of for of in wrong if of[0] == "numbers"]
     if len(diagnosed) > 1 or not wrong:
         return
-    first, *others = sorted(wrong, key=lambda of: of not in diagnosed)
+    first, *others = sorted(wrong, key=lambda of: (of not in diagnosed, not spoils(of)))
     for of in others:
         grouped[first] += grouped.pop(of)
+
+
+def spoils(of: tuple[Any, ...]) -> bool:
+    """Tell whether failures follow from settings that are not as they were."""
+    return of[:2] == ("follows", SETTINGS)
 
 
 def join_single(grouped: Groups) -> None:

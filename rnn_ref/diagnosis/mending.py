@@ -153,11 +153,12 @@ def mended_cell(subject: Subject) -> Subject:
 
 
 def mended_settings(subject: Subject) -> Subject:
-    """Make a subject whose network leaves the settings of the process as they were, and is right.
+    """Make a subject whose network leaves settings and its own mode as they were, and is right.
 
     Calls change settings midway; what then goes wrong in the same call is put right as well.
     """
-    return mended_network(replace(subject, factory=partial(restoring, subject.factory)))
+    restored = replace(subject, factory=partial(restoring, subject.factory))
+    return mended_packed(mended_network(restored))
 
 
 def restoring(factory: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
@@ -174,11 +175,15 @@ def restoring(factory: Callable[..., Any], *arguments: Any, **options: Any) -> A
 
 
 def restored(of: type) -> type:
-    """Make a class whose calls put the settings back."""
+    """Make a class whose calls put the settings, and the module's mode, back."""
 
     def forward(self: Any, *arguments: Any, **named: Any) -> Any:
+        training = self.training
         with restoring_settings():
-            return of.forward(self, *arguments, **named)  # type: ignore[attr-defined]
+            try:
+                return of.forward(self, *arguments, **named)  # type: ignore[attr-defined]
+            finally:
+                self.training = training
 
     return derived(of, restored, {"forward": forward})
 

@@ -192,20 +192,34 @@ CHANGES: dict[str, Callable[[torch.nn.Module, Problem], None]] = {
 """Ways in which a module comes by other weights, by the names of variants."""
 
 
+EVALUATION = "in evaluation, under no_grad"
+"""What is told of results that are wrong there."""
+
+
 @holds_for(
     promises=("module.load", "unwritten.memory"),
     needs=GRADIENTS,
     variants=tuple(CHANGES),
 )
 def test_changed_weights_are_the_ones_that_count(case: Case, subject: Subject) -> list[Comparison]:
-    """After any change to the weights of a module that has run, it computes with the new ones."""
+    """After any change to the weights of a module that has run, it computes with the new ones.
+
+    So it does in evaluation, without gradients, where a subject may keep what it made of them.
+    """
     problem = subject.problem(case)
     old = subject.problem(replace(case, seed=case.seed ^ 1, weights="torch"))
     module = subject.build(old)
     subject.run(problem, module, gradients=True)
+    with subject.calling("eval"):
+        module.eval()
+    subject.run(problem, module)
     with subject.calling(f"changing the weights ({case.variant})"):
         CHANGES[case.variant](module, problem)
-    return compare_all(subject, problem, module)
+    inferred, expected = subject.run(problem, module), Oracle(problem).results
+    with subject.calling("train"):
+        module.train()
+    evaluation = under(EVALUATION, compare_results(problem, *inferred.results, expected))
+    return [*compare_all(subject, problem, module), *evaluation]
 
 
 @holds_for(promises=("module.eval", "module.train"), needs=("gradients", "module"))

@@ -23,7 +23,7 @@ from rnn_ref.judging.failures import Fact, SubjectFault, require
 from rnn_ref.judging.oracle import Oracle
 from rnn_ref.judging.properties import in_group
 from rnn_ref.judging.subject import Subject
-from rnn_ref.process.settings import generator_states, settings, stdout_of
+from rnn_ref.process.settings import generator_states, move_settings, settings, stdout_of
 
 holds_for = in_group("process")
 
@@ -66,13 +66,20 @@ def silent(doing: str, written: list[str]) -> Comparison:
 def test_settings_of_the_process_are_left_as_they_were(
     case: Case, subject: Subject
 ) -> list[Comparison]:
-    """No call changes the default dtype or device, grad mode, threads, or other settings of all."""
+    """No call changes the default dtype or device, grad mode, threads, or other settings of all.
+
+    They are judged as they are, and elsewhere: what sets one to its usual value is seen there.
+    """
     problem = subject.problem(case)
     before = settings()
-    module = subject.build(problem)
+    module, leaves = subject.build(problem), subject.leaves(problem)
     built = same_settings("constructing the module", before)
-    subject.forward(problem, module, subject.leaves(problem))
-    return [built, same_settings("the call", before)]
+    subject.forward(problem, module, leaves)
+    called = same_settings("the call", before)
+    move_settings()
+    moved = settings()
+    subject.forward(problem, module, leaves)
+    return [built, called, same_settings("a call with other settings", moved)]
 
 
 @holds_for(promises=("unwritten.process",), **FEW)

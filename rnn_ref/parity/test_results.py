@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 
 from rnn_ref.cases.case import Case
 from rnn_ref.judging.comparison import (
@@ -14,7 +15,8 @@ from rnn_ref.judging.comparison import (
     counted,
     same_bits,
 )
-from rnn_ref.judging.facts import read, same_arrays
+from rnn_ref.judging.facts import read, same_arrays, under
+from rnn_ref.judging.failures import require
 from rnn_ref.judging.oracle import Oracle
 from rnn_ref.judging.properties import in_group
 from rnn_ref.judging.subject import Subject, visible_states
@@ -67,29 +69,52 @@ def test_whole_gradients_come_out_exactly(case: Case, subject: Subject) -> list[
     return compare_gradients(problem, run.gradients, Oracle(problem).gradients())
 
 
+CALLS = {
+    "a call": (True, True),
+    "a call under no_grad": (True, False),
+    "a call in evaluation, under no_grad": (False, False),
+}
+"""Whether the module is in training, and whether gradients are recorded, by the words for it."""
+
+
 @holds_for(promises=("unwritten.pure",))
 def test_a_call_changes_neither_arguments_nor_weights(
     case: Case, subject: Subject
 ) -> list[Comparison]:
-    """Input, h_0 and every parameter are the same, to the bit, after a call."""
+    """Input, h_0 and every parameter are the same, to the bit, after a call, and so is the mode."""
     problem = subject.problem(case)
     module, leaves = subject.build(problem), subject.leaves(problem)
     before = read(subject, problem, module, leaves)
-    subject.forward(problem, module, leaves)
-    after = read(subject, problem, module, leaves)
-    return same_arrays("after a call", after, before, problem.rounding)
+    found = []
+    for doing, (training, recorded) in CALLS.items():
+        with subject.calling("train" if training else "eval"):
+            module.train(training)
+        with torch.set_grad_enabled(recorded):
+            subject.forward(problem, module, leaves)
+        require(f"training after {doing}", module.training, training)
+        after = read(subject, problem, module, leaves)
+        found += same_arrays(f"after {doing}", after, before, problem.rounding)
+    return found
 
 
 @holds_for(promises=("unwritten.memory",))
 def test_a_later_call_owes_nothing_to_an_earlier_one(
     case: Case, subject: Subject
 ) -> list[Comparison]:
-    """A second call, after one with other and longer input, obeys the recurrence by itself."""
+    """A call after one with other and longer input obeys the recurrence by itself.
+
+    So it does in training and in evaluation.
+    """
     problem = subject.problem(case)
-    module = subject.build(problem)
-    longer = np.concatenate([problem.input[::-1], problem.input])
-    subject.run(replace(problem, input=longer), module)
-    run, oracle = subject.run(problem, module), Oracle(problem)
-    visible = visible_states(subject, problem, run)
-    last = oracle.steps(oracle.returned_or_bounded(visible))[-1]
-    return [compare_states("output", problem, problem.L - 1, run.output, last)]
+    module, oracle = subject.build(problem), Oracle(problem)
+    longer = replace(problem, input=np.concatenate([problem.input[::-1], problem.input]))
+    found = []
+    for mode in ("training", "evaluation"):
+        with subject.calling("train" if mode == "training" else "eval"):
+            module.train(mode == "training")
+        subject.run(longer, module)
+        run = subject.run(problem, module)
+        visible = visible_states(subject, problem, run)
+        last = oracle.steps(oracle.returned_or_bounded(visible))[-1]
+        found.append(compare_states("output", problem, problem.L - 1, run.output, last))
+    return [found[0], *under("in evaluation", found[1:])]

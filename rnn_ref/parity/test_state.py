@@ -28,7 +28,7 @@ from rnn_ref.judging.facts import (
     same_order,
     under,
 )
-from rnn_ref.judging.failures import Fact, SubjectFault
+from rnn_ref.judging.failures import Fact, SubjectFault, require
 from rnn_ref.judging.oracle import Oracle
 from rnn_ref.judging.properties import in_group
 from rnn_ref.judging.subject import Subject, differing, options_of
@@ -135,16 +135,29 @@ COPIES: dict[str, Change] = {
 }
 
 
+FROZEN = "weight_hh_l0"
+"""A parameter that each network has."""
+
+
 @holds_for(promises=("unwritten.own",), **FEW, needs=("pickle",), variants=tuple(COPIES))
 def test_a_copied_module_is_the_same_and_its_own(case: Case, subject: Subject) -> list[Comparison]:
-    """A copied or pickled module computes the same, with weights of its own."""
+    """A copied or pickled module computes the same, with weights of its own.
+
+    It is in the mode of the original, and the parameter that is frozen there is frozen.
+    """
     problem = subject.problem(case)
     module = subject.build(problem)
+    with subject.calling("eval"):
+        module.eval()
+        module.get_parameter(FROZEN).requires_grad = False
     twin = changed(subject, f"a copy by {case.variant}", module, COPIES[case.variant])
     with torch.no_grad(), subject.calling("filling the parameters of the original"):
         for parameter in module.parameters():
             parameter.fill_(7)
     parameters = has_parameters(subject, twin, problem, "of the copy")
+    require("training of the copy", twin.training, module.training)
+    for name, parameter in twin.named_parameters():
+        require(f"requires_grad of {name} of the copy", parameter.requires_grad, name != FROZEN)
     run = subject.run(problem, twin)
     return [*parameters, *compare_results(problem, *run.results, Oracle(problem).results)]
 

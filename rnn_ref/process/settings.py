@@ -162,6 +162,16 @@ SETTINGS = {
 }
 """The settings that a subject must leave as they are, by name."""
 
+ELSEWHERE: dict[str, Callable[[Any], Any]] = {
+    "the default dtype": lambda now: torch.float32 if now == torch.float64 else torch.float64,
+    "the recording of gradients": lambda now: not now,
+    "the number of threads": lambda now: now + 1,
+    "the precision of float32 products": lambda now: "high" if now == "highest" else "highest",
+    "whether all warnings are repeated": lambda now: not now,
+    "Python's limit of recursion": lambda now: now + 1,
+}
+"""Other values of settings under which a call must do the same, by those that they have."""
+
 GENERATORS: dict[str, Callable[[], object]] = {
     "torch's": lambda: torch.get_rng_state().numpy().tobytes(),
     "NumPy's": lambda: pickle.dumps(np.random.get_state()),  # noqa: NPY002
@@ -173,6 +183,13 @@ GENERATORS: dict[str, Callable[[], object]] = {
 def settings() -> dict[str, Any]:
     """Read all settings."""
     return {name: setting.read() for name, setting in SETTINGS.items()}
+
+
+def move_settings() -> None:
+    """Give some settings other values than they have."""
+    for name, other in ELSEWHERE.items():
+        setting = SETTINGS[name]
+        setting.write(other(setting.read()))
 
 
 def generator_states() -> dict[str, Any]:

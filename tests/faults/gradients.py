@@ -183,6 +183,20 @@ class KeepsWeightsByTheirVersion(PlainRNN):
         return list(kept[l, d][1])
 
 
+@fault(CHANGED)
+class KeepsWeightsInEvaluation(KeepsTheFirstCallsWeights):
+    """In evaluation, without gradients, weights are kept until the next training."""
+
+    def train(self, mode: bool = True) -> Any:  # noqa: FBT002 - as torch has it
+        self.__dict__["kept"] = {}
+        return super().train(mode)
+
+    def weights_of(self, l: int, d: int) -> list[Tensor]:
+        if self.training or torch.is_grad_enabled():
+            return PlainRNN.weights_of(self, l, d)
+        return super().weights_of(l, d)
+
+
 @fault("gradients_are_there_in_eval_too", seen="pytorch/pytorch#5878")
 class DetachesOutputInEval(PlainRNN):
     """In eval, output has no gradient."""

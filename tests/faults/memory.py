@@ -1,6 +1,7 @@
 """Faults of memory: layouts that are misread, results that share, scratch that is kept."""
 
 import time
+import warnings
 from typing import Any, ClassVar
 
 import torch
@@ -32,6 +33,49 @@ class OverwritesTheInput(PlainRNN):
         y = super().run_direction(x, h_0, *weights)
         x.data.mul_(2)
         return y
+
+
+@fault(UNCHANGED)
+class OverwritesH0WithoutGradients(PlainRNN):
+    """Under no_grad the last state is written into h_0."""
+
+    def run_padded(self, input: Tensor, h_0: Tensor | None) -> tuple[Tensor, Tensor]:
+        y, h_n = super().run_padded(input, h_0)
+        if h_0 is None or torch.is_grad_enabled():
+            return y, h_n
+        return y, h_0.copy_(h_n)
+
+
+@fault(UNCHANGED)
+class StaysInEvaluation(PlainRNN):
+    """A call under no_grad leaves the module in evaluation."""
+
+    def run_padded(self, input: Tensor, h_0: Tensor | None) -> tuple[Tensor, Tensor]:
+        if not torch.is_grad_enabled():
+            self.eval()
+        return super().run_padded(input, h_0)
+
+
+@fault(ARGUMENTS)
+class WarnsOfStrides(PlainRNN):
+    """A call warns of an input that is not contiguous."""
+
+    def run_padded(self, input: Tensor, h_0: Tensor | None) -> tuple[Tensor, Tensor]:
+        if not input.is_contiguous():
+            warnings.warn("the input is copied", stacklevel=2)
+        return super().run_padded(input, h_0)
+
+
+@fault("a_later_call_owes_nothing_to_an_earlier_one")
+class GoesOnInEvaluation(PlainRNN):
+    """In evaluation a call without h_0 goes on from the last state of the call before."""
+
+    def run_layers(self, x: Tensor, h_0: Tensor) -> tuple[Tensor, Tensor]:
+        before = self.__dict__.get("before", h_0)
+        goes_on = not self.training and before.shape == h_0.shape and not h_0.any()
+        y, h_n = super().run_layers(x, before if goes_on else h_0)
+        self.__dict__["before"] = h_n.detach()
+        return y, h_n
 
 
 @fault(ARGUMENTS, seen="pytorch/pytorch#11206")

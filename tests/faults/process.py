@@ -46,6 +46,15 @@ class TakesOneThreadMore(PlainRNN):
         return super().run_layers(x, h_0)
 
 
+@fault(SETTINGS)
+class TakesOneThread(PlainRNN):
+    """A call leaves the process with one thread."""
+
+    def run_layers(self, x: Tensor, h_0: Tensor) -> tuple[Tensor, Tensor]:
+        torch.set_num_threads(1)
+        return super().run_layers(x, h_0)
+
+
 @fault(SETTINGS, seen="apache/mxnet#19361")
 class FlushesSubnormals(PlainRNN):
     """A call leaves subnormals flushed to zero from then on."""

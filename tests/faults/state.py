@@ -73,6 +73,20 @@ class CannotBeUnpickled(PlainRNN):
         raise AttributeError("the pickled module lacks an attribute")
 
 
+@fault("a_copied_module_is_the_same_and_its_own")
+class CopiesToTraining(PlainRNN):
+    """A copy, made by the constructor, is in training, and nothing of it is frozen."""
+
+    def __deepcopy__(self, _: Any) -> Any:
+        module = type(self)(
+            self.input_size, self.hidden_size, self.num_layers,
+            nonlinearity=self.nonlinearity, bias=self.bias, batch_first=self.batch_first,
+            bidirectional=self.bidirectional, dtype=self.weight_hh_l0.dtype,
+        )  # fmt: skip
+        module.load_state_dict(self.state_dict())
+        return module
+
+
 @fault("a_module_computes_in_the_dtype_it_is_moved_to")
 class RoundsToFloat32(PlainRNN):
     """A float64 output is rounded to float32."""
