@@ -146,6 +146,11 @@ NAMED = (
     ),
     ("float64 is multiplied in float32", WIDE, "products are computed in float32"),
     (
+        "The input is multiplied in float32",
+        SIMPLE.replace("float32", "float64"),
+        "products with weight_ih are computed in float32",
+    ),
+    (
         "The state is multiplied in bfloat16",
         SIMPLE,
         "products with weight_hh are computed in bfloat16",

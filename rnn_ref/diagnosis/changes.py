@@ -283,9 +283,11 @@ class Hypothesis(NamedTuple):
     that are rounded to a coarser dtype have no more digits anywhere: `few_digits` names it. Where
     small numbers are taken for zero, what is wrong are `zeros`. What is lost before gradients are
     taken `spreads`: it is in more than one of them. Where arguments are rounded, a first step's
-    errors are `centred` on what exact arithmetic makes of these. One `of_tanh` is not true of a
-    subject whose tanh was measured, and found accurate. Those of one `kind` say the same, up to a
-    `limit`. One of a changed forward pass has its `change`.
+    errors are `centred` on what exact arithmetic makes of these: that is so many times nearer to
+    them than the unchanged reference; where sums are rounded too, those of one product are. One
+    `of_tanh` is not true of a subject whose tanh was measured, and found accurate, or whose relu
+    networks are wrong too; one `of_sums` is not true where these are right. Those of one `kind`
+    say the same, up to a `limit`. One of a changed forward pass has its `change`.
     """
 
     sentence: str
@@ -298,8 +300,10 @@ class Hypothesis(NamedTuple):
     few_digits: str = ""
     zeros: bool = False
     spreads: bool = False
-    centred: bool = False
+    centred: float = 0.0
     of_tanh: bool = False
+    of_sums: bool = False
+    summed: bool = False
     change: Change | None = None
     kind: str = ""
     limit: float = 0.0

@@ -35,6 +35,9 @@ LONG = 20
 ONE_STEP = Sizes(1, 4, 5, 7)
 """Sizes where a loss of precision has no past to hide in."""
 
+ONE_PRODUCT = Sizes(1, 128, 1, 1)
+"""Sizes where no sum of products hides what its factors were rounded to."""
+
 
 class Draw(NamedTuple):
     """A case that a diagnosis draws; `small` multiplies all but its weights by a small number."""
@@ -76,11 +79,15 @@ def first_cases(case: Case) -> Iterator[Draw]:
     yield Draw(replace(case, variant=""))
 
 
-def more_cases(case: Case, widens: bool) -> Iterator[Draw]:
-    """Draw further cases: other sizes and seeds, both in plain regimes and in the case's."""
+def more_cases(case: Case, widens: bool, of: str = "results") -> Iterator[Draw]:
+    """Draw further cases: other sizes and seeds, both in plain regimes and in the case's.
+
+    What is lost of products shows `of` results in the sums of one product.
+    """
     own = Sizes(case.T, case.N, case.I, case.H)
     if widens:
-        yield from (sized(case, ONE_STEP, seed, plain=True) for seed in (8, 9))
+        yield sized(case, ONE_STEP, 8, plain=True)
+        yield sized(case, ONE_PRODUCT if of == "results" else ONE_STEP, 9, plain=True)
         yield from (small(case, seed) for seed in (2, 3, 4))
         if case.nonlinearity == "relu":
             yield from (whole(case, seed) for seed in (2, 3))

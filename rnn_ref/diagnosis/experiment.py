@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from rnn_ref.bridge import parameters_of
 from rnn_ref.cases.case import Case
@@ -159,9 +160,9 @@ class Sifting:
         """Make a trial of a draw; None where that can't be."""
         return None
 
-    def has_tanh_of(self, problem: Problem) -> bool:  # noqa: ARG002
-        """Tell whether the subject's tanh is known to be accurate in a problem's dtype."""
-        return False
+    def may_be(self, hypothesis: Hypothesis, problem: Problem) -> bool:  # noqa: ARG002
+        """Tell whether what else is known of the subject leaves a hypothesis possible."""
+        return True
 
     @property
     def wrong(self) -> list[Trial]:
@@ -214,7 +215,7 @@ class Sifting:
         Those that are `known` explain another form of case.
         """
         left, p = [], trial.oracle.problem
-        hypotheses = {h.sentence: h for h in tier(p) if not (h.of_tanh and self.has_tanh_of(p))}
+        hypotheses = {h.sentence: h for h in tier(p) if self.may_be(h, p)}
         if among is not None and not hypotheses.keys() >= set(among):
             hypotheses = {h.sentence: h for h in RENAMED[self.of](p)} | hypotheses
         for sentence in hypotheses if among is None else among:
@@ -285,12 +286,26 @@ class Search(Sifting):
 
     def further(self, *, widens: bool) -> Iterator[Draw]:
         """Draw further cases of the form."""
-        return more_cases(self.case, widens)
+        return more_cases(self.case, widens, self.of)
 
-    def has_tanh_of(self, problem: Problem) -> bool:
-        """Tell whether the subject's tanh was measured, and is as accurate as the bounds assume."""
-        accuracy = self.subject.measured.tanh.get(problem.dtype)
-        return accuracy is not None and accuracy.units <= TANH
+    def may_be(self, hypothesis: Hypothesis, problem: Problem) -> bool:
+        """Tell whether the subject's tanh, as measured, and its relu networks leave it possible."""
+        if hypothesis.of_tanh:
+            accuracy = self.subject.measured.tanh.get(problem.dtype)
+            accurate = accuracy is not None and accuracy.units <= TANH
+            return not accurate and self.is_relu_wrong is not True
+        sums_of_tanh = hypothesis.of_sums and problem.nonlinearity == "tanh"
+        return not sums_of_tanh or self.is_relu_wrong is not False
+
+    @cached_property
+    def is_relu_wrong(self) -> bool | None:
+        """Whether networks of relu are wrong too; None if none can be run, or this is one."""
+        if self.case.nonlinearity == "relu":
+            return None
+        other = replace(self.case, nonlinearity="relu")
+        search = Search(self.subject, other, self.of, Budget(0.25 * self.budget.seconds))
+        wrong = search.find_wrong()
+        return wrong if search.trials else None
 
     def attempt(self, draw: Draw) -> Trial | None:
         """Run the subject on a new draw; None if it raises, or if that would take too long."""

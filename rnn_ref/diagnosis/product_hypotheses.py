@@ -61,6 +61,9 @@ def about_products(p: Problem) -> list[Hypothesis]:
     return [*rounded_factors(p), *inexact_products(p)]
 
 
+CENTRED = 1.1
+"""How many times nearer to what was got a centre must be than the unchanged reference."""
+
 READ, RECURRENT = "weight_ih", "weight_hh"
 
 OF = {
@@ -77,7 +80,7 @@ def rounded_sums(p: Problem) -> Iterator[Hypothesis]:
         yield changed(
             f"the sum of each step is rounded to {name}, before the nonlinearity",
             Change(activation=partial(of_rounded, u=rounding_of(name))),
-        )._replace(widens=True, both_signs=True, least=0.1)
+        )._replace(widens=True, both_signs=True, least=0.1, of_sums=True)
 
 
 def of_rounded(own: Activation, u: float) -> Activation:
@@ -100,14 +103,14 @@ def rounded_factors(p: Problem) -> Iterator[Hypothesis]:
         u = rounding_of(name)
         change = Change(problem=partial(with_rounded, name=name), reads=partial(inexact_input, u=u))
         yield changed(f"what each layer reads is rounded to {name}", change)._replace(
-            widens=True, both_signs=True
+            widens=True, both_signs=True, of_sums=True
         )
         for words, of in OF.items():
             factors = Factors(name, of)
             yield changed(
                 f"{words} are taken of numbers rounded to {name}",
                 Change(problem=factors.problem, reads=factors.reads, runs=factors.runs),
-            )._replace(widens=True, both_signs=True, centred=True)
+            )._replace(widens=True, both_signs=True, centred=CENTRED, of_sums=True)
 
 
 def with_rounded(p: Problem, name: str) -> Problem:
@@ -180,7 +183,7 @@ def inexact_products(p: Problem) -> Iterator[Hypothesis]:
             yield changed(
                 f"{words} are computed in {name}",
                 Change(problem=factors.problem, reads=factors.reads, runs=factors.runs),
-            )._replace(widens=True, both_signs=True, centred=True)
+            )._replace(widens=True, both_signs=True, centred=CENTRED, of_sums=True, summed=True)
 
 
 FIELDS = {READ: "W_ih", RECURRENT: "W_hh"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -34,9 +35,6 @@ SPARED = 1000
 The errors of a rounding spread over its bound: of FEW, one is below a thousandth of it in less
 than one case of a hundred, and all are in none.
 """
-
-CENTRED = 1.1
-"""How many times nearer to what was got a centre must be than the unchanged reference."""
 
 NEARER = 10
 """How many times nearer to what was got a known hypothesis is than the unchanged reference."""
@@ -198,7 +196,8 @@ class Trial:
         in_digits = known and bool(hypothesis.few_digits)
         if self.of == "results" and not in_digits and self.is_at_one_index():
             return False
-        if hypothesis.centred and self.is_one_step and not self.is_centred_on(expected):
+        shows_centre = self.is_one_step and (self.is_one_product or not hypothesis.summed)
+        if shows_centre and self.centring(expected) < hypothesis.centred:
             return False
         largest, signs = 0.0, []
         for name, mask in self.wrong.items():
@@ -242,13 +241,20 @@ class Trial:
         p = self.oracle.problem
         return p.input.shape[0] == 1 and p.L == 1
 
+    @property
+    def is_one_product(self) -> bool:
+        """Whether no sum has more than one product with an input and one with a state."""
+        _, N, I = self.oracle.problem.input.shape
+        return bool(N >= FEW and I == self.oracle.problem.H == 1)
+
     def distance(self, expected: Expected) -> float:
         """Add up how far elements are from those expected."""
         return float(sum(np.sum(np.abs(self.got[n] - expected[n].stored.value)) for n in expected))
 
-    def is_centred_on(self, expected: Expected) -> bool:
-        """Tell whether results are nearer to an expectation than to the unchanged reference."""
-        return CENTRED * self.distance(expected) <= self.distance(self.unchanged)
+    def centring(self, expected: Expected) -> float:
+        """Say how many times nearer results are to an expectation than to the reference."""
+        off = self.distance(expected)
+        return self.distance(self.unchanged) / off if off else math.inf
 
     def is_in_one_array(self) -> bool:
         """Tell whether most of one gradient is wrong, and nothing of the others."""

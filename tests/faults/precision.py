@@ -27,6 +27,8 @@ edit("Subnormal sums are flushed to zero", STEP, seen="apache/mxnet#19361",
 edit("float64 is multiplied in float32", STEP, seen="keras-team/keras#23704",
      old="a = x_t @ W_ih.T + h @ W_hh.T",
      new="a = (x_t.float() @ W_ih.float().T + h.float() @ W_hh.float().T).to(x.dtype)")
+edit("The input is multiplied in float32", STEP, seen="keras-team/keras#23704",
+     old="a = x_t @ W_ih.T", new="a = (x_t.float() @ W_ih.T.float()).to(x.dtype)")
 edit("The state is multiplied in bfloat16", STEP,
      old="+ h @ W_hh.T", new="+ (h.bfloat16() @ W_hh.bfloat16().T).to(x.dtype)")
 edit("The last state is rounded to bfloat16", STEP,
