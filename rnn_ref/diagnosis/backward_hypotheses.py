@@ -36,7 +36,13 @@ def about_products(p: Problem) -> Iterator[tuple[str, Differentiate]]:
         "is taken with the slope twice": lambda r, da: stored(da * r.activation.slope(r.y)),
     }
     if p.input.shape[0] > 1:
-        others["leaves the last step out"] = lambda r, da: stored(da * but(len(da), -1, 3))
+        others["leaves the last step out"] = lambda r, da: stored(
+            da * but(len(da), 0 if r.d else -1, 3)
+        )
+        if p.D == 2:
+            others["leaves the step that is read last out"] = lambda r, da: stored(
+                da * but(len(da), -1, 3)
+            )
     if N > 1:
         others["is that of row 0 alone"] = lambda r, da: stored(da * (1 - but(da.shape[1], 0, 2)))
         others["is that of the last row alone"] = lambda r, da: stored(

@@ -64,8 +64,9 @@ class Change:
 
     `problem` changes the arrays. Where a place is in `places` (None: everywhere),
     `activation` changes the nonlinearity, `weights` a direction's weights, and `runs` how
-    it goes over time. `reads` gives what a direction reads, in its order, `returns` puts
-    its states in the order of time, and `joins` puts the directions together.
+    it goes over time; `reverse_runs` is for the reverse direction, where that is another.
+    `reads` gives what a direction reads, in its order, `returns` puts its states in the order
+    of time, and `joins` puts the directions together.
     """
 
     problem: Callable[[Problem], Problem] = lambda p: p
@@ -73,6 +74,7 @@ class Change:
     activation: Callable[[Activation], Activation] = lambda activation: activation
     weights: Callable[[Weights], Weights] = lambda w: w
     runs: Callable[[Array, Array, Weights, Activation], Array] = run
+    reverse_runs: Callable[[Array, Array, Weights, Activation], Array] | None = None
     reads: Callable[[Array, Place], Array] = lambda x, place: in_reading_order(x, place.d)
     returns: Callable[[Array, Place], Array] = lambda y, place: in_reading_order(y, place.d)
     joins: Callable[[Sequence[Array], Array, int], Array] = joined
@@ -131,7 +133,8 @@ class Changed(Oracle):
             return run(x, h, own, activation)
         changed = change.weights(w), change.activation(activation)
         if change.steps is Steps.ALL:
-            return change.runs(x, h, *changed)
+            runs = change.reverse_runs if d and change.reverse_runs else change.runs
+            return runs(x, h, *changed)
         early, late = changed, (own, activation)
         if change.steps is Steps.LATER:
             early, late = late, early
@@ -159,10 +162,12 @@ class Run(NamedTuple):
     y: Array
     w: Weights
     activation: Activation
+    d: int = 0
 
     def differentiated(self) -> Differential:
         """Differentiate it as the reference does."""
-        return differentiate_run(*self)
+        *of_run, _ = self
+        return differentiate_run(*of_run)
 
     def part(self, steps: slice, dh: Array) -> Run:
         """Take some steps in a row, of which the last gets dh from what comes after."""
@@ -220,7 +225,7 @@ class ChangedBackward:
             ):
                 row, w = l * D + d, Weights(*map(take, o.network.layers[l][d]))
                 x = in_reading_order(below, d)
-                this = Run(dy_d, ends[row], x, h_0[row], y_d, w, o.activation)
+                this = Run(dy_d, ends[row], x, h_0[row], y_d, w, o.activation, d)
                 dx, dh_0[row], dlayers[l][d] = self.differential(this, Place(l, d))
                 dxs.append(in_reading_order(dx, d))
             down = change.sums(dxs, l)

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rnn_ref.cases.problem import Problem
 from rnn_ref.diagnosis.changes import BackwardChange, Hypothesis, changed_backward, stored
@@ -29,6 +30,12 @@ def about_upstream(p: Problem) -> Iterator[Hypothesis]:
             yield changed_backward(
                 f"the gradient of output is {word}", BackwardChange(output=times)
             )
+    for words, rows in rows_of_h_n(p).items() if p.grad_h_n is not None else ():
+        left = (~rows).astype(float).reshape(-1, 1, 1)
+        yield changed_backward(
+            f"the gradient of h_n is ignored in {words}",
+            BackwardChange(h_n=lambda dh_n, left=left: stored(dh_n * left)),  # type: ignore[misc]
+        )
     if p.grad_output is not None:
         T = p.input.shape[0]
         last = (np.arange(T) == T - 1).astype(float)[:, None, None]
@@ -52,6 +59,19 @@ def about_upstream(p: Problem) -> Iterator[Hypothesis]:
                     differentiates=lambda r, c=c: r._replace(dy=scaled(r.dy, c)).differentiated()  # type: ignore[misc]
                 ),
             )
+
+
+def rows_of_h_n(p: Problem) -> dict[str, NDArray[np.bool_]]:
+    """Say which rows l*D + d of h_n belong to layers, or to a direction, by words for these."""
+    l, d = np.divmod(np.arange(p.L * p.D), p.D)
+    found = {
+        "the layers below the last": l < p.L - 1,
+        "the last layer": l == p.L - 1,
+        "the layers above the first": l > 0,
+        "the reverse direction": d == 1,
+        "the forward direction": d == 0,
+    }
+    return {words: rows for words, rows in found.items() if rows.any() and not rows.all()}
 
 
 def about_flow(p: Problem) -> Iterator[Hypothesis]:

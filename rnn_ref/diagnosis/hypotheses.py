@@ -24,6 +24,7 @@ from rnn_ref.diagnosis.order_hypotheses import (
     about_order,
     about_output,
     orders_of_h_n,
+    orders_of_layers,
 )
 from rnn_ref.diagnosis.places import KINDS, Where, everywhere, named_parts, parts, with_others
 from rnn_ref.diagnosis.precision_hypotheses import of_one_layer
@@ -61,6 +62,7 @@ def renamed_hypotheses(p: Problem) -> list[Hypothesis]:
     """
     return [
         *of_parts(p, named_parts(p.L, p.D), renamed=True),
+        *orders_of_layers(p, renamed=True),
         *orders_of_h_n(p.L, p.D, renamed=True),
         *renamed_h_0(p),
         *of_one_layer(p),

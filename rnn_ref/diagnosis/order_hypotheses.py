@@ -51,19 +51,23 @@ def of_directions() -> dict[str, Change]:
     }
 
 
-def between_layers(L: int) -> dict[str, Change]:
-    """List changes of two directions that are made in some layers alone."""
+def between_layers(L: int, *, renamed: bool) -> dict[str, Change]:
+    """List changes of two directions that are made in some layers alone.
+
+    Of two layers some names mean the same: the first is meant, unless all are asked for.
+    """
+    some = {
+        "below the last layer": range(L - 1),
+        "in the layers above the first": range(1, L),
+        "in layer 0": range(1),
+        "in the last layer": range(L - 1, L),
+    }
+    first = {layers: words for words, layers in reversed(some.items())}
     found = {}
     for sentence, change in of_directions().items():
-        if change.joins is not Change.joins or change.returns is not Change.returns:
-            found[f"{sentence}, below the last layer alone"] = restricted(
-                change, lambda l: l < L - 1
-            )
-        if change.reads is not Change.reads:
-            found[f"{sentence}, in layer 0 alone"] = restricted(change, lambda l: l == 0)
-            found[f"{sentence}, in the layers above the first alone"] = restricted(
-                change, lambda l: l > 0
-            )
+        for words, layers in some.items():
+            if renamed or first[layers] == words:
+                found[f"{sentence}, {words} alone"] = restricted(change, layers.__contains__)
     for d, name in enumerate(("forward", "reverse")):
         found[f"layers above the first do not read the {name} direction of the layer below"] = (
             restricted(Change(joins=partial(without_direction, d=d)), lambda l: l < L - 1)
@@ -104,9 +108,7 @@ def of_layers() -> dict[str, Change]:
 def about_order(p: Problem) -> Iterator[Hypothesis]:
     """List changes of how directions and layers are joined, and of what layers read."""
     order = (of_directions() if p.D == 2 else {}) | (of_layers() if p.L > 1 else {})
-    if p.D == 2 and p.L > 1:
-        for sentence, change in between_layers(p.L).items():
-            yield changed(sentence, change)
+    yield from orders_of_layers(p, renamed=False)
     for sentence, change in order.items():
         yield changed(sentence, change)
         if change.returns is Change.returns and change.joins is Change.joins:
@@ -115,6 +117,13 @@ def about_order(p: Problem) -> Iterator[Hypothesis]:
             sentence + ", h_n is read from that output",
             lambda oracle, change=change: with_final(Changed(oracle, change)),  # type: ignore[misc]
         )
+
+
+def orders_of_layers(p: Problem, *, renamed: bool) -> Iterator[Hypothesis]:
+    """List changes of two directions in some layers alone."""
+    if p.D == 2 and p.L > 1:
+        for sentence, change in between_layers(p.L, renamed=renamed).items():
+            yield changed(sentence, change)
 
 
 def with_final(oracle: Changed) -> dict[str, Bounded]:
@@ -235,10 +244,6 @@ def about_output(p: Problem) -> Iterator[Hypothesis]:
         yield of("all steps of the output are the last", lambda y: y[np.full(T, T - 1)])
     if p.D == 2:
         yield of("the directions of the output are swapped", lambda y: halves(y, 1, 0))
-        yield of(
-            "the reverse direction's output is in its reading order at the last layer",
-            lambda y: np.concatenate([y[:, :, : p.H], y[::-1, :, p.H :]], axis=2),
-        )
         yield of(
             "the directions' units are interleaved in the last layer's output",
             lambda y: interleave([halves(y, 0), halves(y, 1)], y, 0),

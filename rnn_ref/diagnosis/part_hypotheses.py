@@ -49,12 +49,14 @@ def confined(seen: Seen) -> list[Confined]:
     p = seen.problem
     wrong = seen.wrong["output"].reshape(shape_of("output", p))
     masks = {"row": wrong.any(axis=(0, 2, 3))}
+    if p.L == 1:  # what is wrong in a step is wrong in those that a direction reads later
+        masks["step"] = np.all(wrong.any(axis=(1, 3)), axis=1)
     if p.L == p.D == 1:
-        masks["step"] = wrong.any(axis=(1, 2, 3))
         masks["unit"] = wrong[int(np.argmax(masks["step"]))].any(axis=(0, 1))
     found = [
         Confined(axis, part)
         for axis, mask in masks.items()
+        if mask.any()
         for part in parts(axis, np.asarray(mask))
     ]
     return [each for each in found if each.part.words]
@@ -219,16 +221,19 @@ def in_steps(change: Change, part: Part) -> Change | None:
     """Confine a change of weights, or of the nonlinearity, to some steps."""
     if not is_of_runs(change) or is_of_the_problem(change) or change.runs is not Change.runs:
         return None
-    return replace(change, runs=partial(run_in_steps, change=change, part=part), **UNCHANGED)
+    in_time, reverse = (
+        partial(run_in_steps, change=change, part=part, reverse=r) for r in (False, True)
+    )
+    return replace(change, runs=in_time, reverse_runs=reverse, **UNCHANGED)
 
 
 def run_in_steps(
-    x: Array, h: Array, w: Weights, f: Activation, change: Change, part: Part
+    x: Array, h: Array, w: Weights, f: Activation, change: Change, part: Part, reverse: bool
 ) -> Array:
     """Run some steps as a change says, and the others as they should be."""
     changed = change.weights(w), change.activation(f)
-    ys = []
-    for steps, as_changed in stretches(part.chosen(len(x))):
+    ys, chosen = [], part.chosen(len(x))
+    for steps, as_changed in stretches(chosen[::-1] if reverse else chosen):
         ys.append(run(x[steps], h, *(changed if as_changed else (w, f))))
         h = ys[-1][-1]
     return np.concatenate(ys)

@@ -68,6 +68,14 @@ def named_parts(L: int, D: int) -> list[Where]:
             Where(f" in layer {p.l}, {('forward', 'reverse')[p.d]} direction", frozenset([p]))
             for p in sorted(whole.places)
         ),
+        *(
+            Where(
+                f" in the {name} direction of the layers above the first",
+                frozenset(p for p in whole.places if p.l > 0 and p.d == d),
+            )
+            for d, name in enumerate(("forward", "reverse"))
+            if D == 2
+        ),
     ]
     return [where for where in found if where.places]
 

@@ -14,6 +14,7 @@ from rnn_ref.diagnosis.changes import (
     Run,
     error_of,
     replaced,
+    stored,
     value_of,
 )
 from rnn_ref.reference import Array, previous, project
@@ -39,16 +40,32 @@ def about_slope(p: Problem) -> Iterator[tuple[str, Differentiate]]:
     for sentence, slope in slopes.items():
         yield sentence, partial(sloped, slope=slope)
     if p.nonlinearity == "relu":
-        yield "relu's slope at 0 is 0.5, as that of a maximum of two, in place of 0", tied
+        yield (
+            "relu's slope at 0 is 0.5, as that of a maximum of two, in place of 0",
+            partial(tied, c=0.5),
+        )
+        yield "relu's slope at 0 is 1 in place of 0", partial(tied, c=1.0)
+    else:
+        yield "tanh's slope is 1 - a^2, of its argument a, in place of 1 - y^2", of_argument
 
 
-def tied(r: Run) -> Differential:
-    """Take 0.5 for relu's slope where its argument is exactly 0."""
-    a = project(r.x, r.w) + previous(r.y, r.h_0) @ r.w.W_hh.T
+def arguments(r: Run) -> Array:
+    """Compute what the nonlinearity is applied to."""
+    return project(r.x, r.w) + previous(r.y, r.h_0) @ r.w.W_hh.T
+
+
+def tied(r: Run, c: float) -> Differential:
+    """Take a number for relu's slope where its argument is exactly 0."""
     slope = r.activation.slope(r.y)
-    at_zero = (value_of(a) == 0) & (value_of(slope) == 0) & (error_of(slope) == 0)
-    halved = replaced(1 - r.y * 0, np.where(at_zero, 0.5, value_of(slope)), error_of(slope))
-    return sloped(r, lambda _: halved)
+    at_zero = (value_of(arguments(r)) == 0) & (value_of(slope) == 0) & (error_of(slope) == 0)
+    other = replaced(1 - r.y * 0, np.where(at_zero, c, value_of(slope)), error_of(slope))
+    return sloped(r, lambda _: other)
+
+
+def of_argument(r: Run) -> Differential:
+    """Take tanh's slope as if its argument were its result."""
+    a = stored(arguments(r))
+    return sloped(r, lambda _: 1 - a * a)
 
 
 def sloped(r: Run, slope: Callable[[Array], Array]) -> Differential:
