@@ -144,6 +144,17 @@ NAMED = (
         DEEP,
         "and its output is flipped, in the layers above the first alone",
     ),
+    (
+        "Above the first layer the reverse output is left in its reading order",
+        THREE,
+        "left in its reading order, in the layers above the first alone",
+    ),
+    (
+        "The reverse W_hh of the layers above is layer 0's",
+        THREE,
+        "weight_hh is layer 0's in the reverse direction of the layers above the first",
+    ),
+    ("tanh's slope is 1 - a^2", SIMPLE, "tanh's slope is 1 - a^2, of its argument"),
     ("float64 is multiplied in float32", WIDE, "products are computed in float32"),
     (
         "The input is multiplied in float32",

@@ -74,6 +74,22 @@ class InChunks(nn.RNN):
         raise NotImplementedError
 
 
+class OfTheLastStep(nn.RNN):
+    """b_ih is left out at the last step, whichever direction reads it."""
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        own, state = self.state_dict(), self.state_dict()
+        for name in [name for name in own if name.startswith("weight_ih")]:
+            bias = name.replace("weight", "bias")
+            state[name] = torch.cat([own[name], own[bias][:, None]], 1)
+            state[bias] = 0 * own[bias]
+        wide = nn.RNN(self.input_size + 1, self.hidden_size, bidirectional=self.bidirectional)
+        wide.load_state_dict(state)
+        counts = torch.ones(*input.shape[:-1], 1)
+        counts[-1] = 0
+        return wide(torch.cat([input, counts], -1), hx)
+
+
 class OfLaterSteps(InChunks):
     """b_hh counts twice from the fifth step on."""
 
@@ -101,6 +117,8 @@ class BeforeOneChunk(InChunks):
 
 
 NAMED: tuple[tuple[Callable[..., Any], str, str], ...] = (
+    (OfTheLastStep, SIMPLE, "bias_ih is never added, in the last step alone"),
+    (OfTheLastStep, SIMPLE.replace("D1", "D2"), "bias_ih is never added, in the last step alone"),
     (OfUnits, SIMPLE, "bias_hh is added twice, in units after the last full tile of 4 alone"),
     (OfTheLastRow, SIMPLE, "h_0 is ignored: all runs start from zero, in the last row alone"),
     (OfOddRows, SIMPLE, "h_n repeats the row before in rows after the last full tile of 2"),

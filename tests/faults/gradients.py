@@ -36,6 +36,8 @@ edit("The recurrent gradient is cut every 16 steps", SLOPES,
      old="dh = da @ W_hh\n", new="dh = da @ W_hh if t % 16 or not t else 0 * dh\n")
 edit("relu's slope at 0 is 1", "whole_gradients_come_out_exactly", seen="pytorch/pytorch#11662",
      old="y[t] > 0", new="y[t] >= 0")
+edit("tanh's slope is 1 - a^2", SLOPES,
+     old="1 - y[t] * y[t]", new="1 - y[t].atanh() ** 2")
 edit("tanh's slope is 1 - y", SLOPES,
      old="1 - y[t] * y[t]", new="1 - y[t]")
 edit("tanh's slope is too large by 1e-5 of itself", SLOPES,

@@ -42,6 +42,12 @@ edit("Each run starts from the next one's h_0", STEP,
 edit("The biases are those of the layer below", STEP,
      old="self.weights_of(l, d)",
      new="(self.weights_of(l, d)[:2] + self.weights_of(max(l - 1, 0), d)[2:])")
+edit("Above the first layer the reverse output is left in its reading order", STEP,
+     old="y.flip(0) if d else y", new="y.flip(0) if d and not l else y")
+edit("The reverse W_hh of the layers above is layer 0's", STEP,
+     old="weights = self.weights_of(l, d)",
+     new="weights = self.weights_of(l, d)\n"
+     + 16 * " " + "weights[1] = self.weights_of(0, d)[1] if d else weights[1]")
 edit("The reverse direction of the layers above reads forward", STEP,
      old="seen = x.flip(0) if d else x", new="seen = x.flip(0) if d and not l else x")
 # fmt: on
