@@ -39,6 +39,7 @@ from rnn_ref.diagnosis.mending import (
     mended_settings,
     returns_nan,
 )
+from rnn_ref.diagnosis.packed_calls import about_packed_calls
 from rnn_ref.diagnosis.probes import PROBES, lack
 from rnn_ref.diagnosis.putting_back import single
 from rnn_ref.diagnosis.reproducer import shown
@@ -69,6 +70,7 @@ class Explainer:
     tried: dict[Case, Diagnosis | None] = field(default_factory=dict)
     smallest: dict[Any, tuple[int, int]] = field(default_factory=dict)
     later: dict[Case, Diagnosis | None] = field(default_factory=dict)
+    packed: dict[Case, Diagnosis | None] = field(default_factory=dict)
     dropout: dict[str, Diagnosis | None] = field(default_factory=dict)
 
     def findings(
@@ -139,7 +141,8 @@ class Explainer:
         if holds and holds_with(mended_gradients(judge.subject), judge, declared, case):
             return {"follows": GRADIENTS}
         if packed and holds_with(mended_packed(judge.subject), judge, declared, case):
-            return {"follows": PACKED}
+            said = self.of_packed_calls(judge, case)
+            return {"follows": PACKED} | ({"diagnosis": as_data(said)} if said else {})
         for dtype in dict.fromkeys(("float32", case.dtype)):  # one of them may be wrong alone
             if declared.group == "dropout" and (said := self.of_dropout(judge, dtype)):
                 return {"diagnosis": as_data(said)}
@@ -156,6 +159,14 @@ class Explainer:
             with judge.around():
                 self.later[form] = about_later_calls(judge.subject, form)
         return self.later.get(form)
+
+    def of_packed_calls(self, judge: Judge, case: Case) -> Diagnosis | None:
+        """Diagnose the packed calls of a case's form, once."""
+        form = replace(case, seed=0, variant="", loss="both", T=1, N=1, I=1, H=1, history="")
+        if form not in self.packed and self.seconds > 0:
+            with judge.around():
+                self.packed[form] = about_packed_calls(judge.subject, form)
+        return self.packed.get(form)
 
     def of_dropout(self, judge: Judge, dtype: str) -> Diagnosis | None:
         """Diagnose dropout in a dtype, once."""
@@ -229,7 +240,7 @@ def is_told(found: dict[str, Any]) -> bool:
     if found.get("follows") in (CELL, SETTINGS):
         return True
     said = found.get("diagnosis", {"sentences": ()})["sentences"]
-    return bool(said) and found.get("follows") == NETWORK
+    return bool(said) and found.get("follows") in (NETWORK, PACKED)
 
 
 def uses(declared: Property, case: Case) -> set[str]:
