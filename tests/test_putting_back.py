@@ -31,6 +31,7 @@ COPIES, BUFFER = (
     "results_do_not_change_after_they_are_returned",
 )
 DRAWS, MASKS = "a_call_without_dropout_draws_nothing", "masks_move_on_from_call_to_call"
+ALIKE = "two_modules_begin_with_weights_of_their_own"
 FORWARD = "forward_hooks_run_in_order_and_may_replace"
 
 SINGLE = [
@@ -41,6 +42,7 @@ SINGLE = [
     ("A call seeds torch's generator", DRAWS, (SEED, "")),
     ("A call seeds torch's generator", MASKS, (SEED, "")),
     ("Without gradients, all calls of one shape return one buffer", BUFFER, (ATTRIBUTE, "buffer")),
+    ("All modules begin with the same weights", ALIKE, (METHOD, "reset_parameters")),
     ("A call prints", "nothing_is_printed", None),
     ("0 times a buffer that was never written is added to output", STALE, None),
 ]  # fmt: skip

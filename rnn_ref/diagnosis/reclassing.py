@@ -17,6 +17,9 @@ from rnn_ref.judging.subject import Subject
 Classes = Callable[[type], type]
 """Makes a class of another."""
 
+BEGIN = "reset_parameters"
+"""The method that gives the parameters of a module the values that they begin with."""
+
 
 def as_it_is(of: type) -> type:
     """Leave a class as it is."""
@@ -35,6 +38,8 @@ def reclassed(
     module = factory(*arguments, **options)
     if isinstance(module, torch.nn.Module):
         module.__class__ = classes(type(module))
+        if BEGIN in vars(type(module)):  # the constructor has used the other class's
+            getattr(module, BEGIN)()
     return module
 
 
