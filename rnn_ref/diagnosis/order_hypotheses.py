@@ -54,7 +54,8 @@ def of_directions() -> dict[str, Change]:
 def between_layers(L: int, *, renamed: bool) -> dict[str, Change]:
     """List changes of two directions that are made in some layers alone.
 
-    Of two layers some names mean the same: the first is meant, unless all are asked for.
+    Of two layers some names mean the same: the first is meant, unless all are asked for. How the
+    last layer's directions are joined is the order of the output, which has names of its own.
     """
     some = {
         "below the last layer": range(L - 1),
@@ -65,8 +66,10 @@ def between_layers(L: int, *, renamed: bool) -> dict[str, Change]:
     first = {layers: words for words, layers in reversed(some.items())}
     found = {}
     for sentence, change in of_directions().items():
+        of_output = change.joins is not Change.joins
         for words, layers in some.items():
-            if renamed or first[layers] == words:
+            once = first[layers] == words and not (of_output and layers == range(L - 1, L))
+            if renamed or once:
                 found[f"{sentence}, {words} alone"] = restricted(change, layers.__contains__)
     for d, name in enumerate(("forward", "reverse")):
         found[f"layers above the first do not read the {name} direction of the layer below"] = (
