@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from rnn_ref.cases.case import Case
 from rnn_ref.diagnosis.dropout import about_dropout
 from rnn_ref.diagnosis.experiment import diagnose
+from rnn_ref.diagnosis.hypotheses.measured import shortest
 from rnn_ref.diagnosis.later_calls import about_later_calls
-from rnn_ref.diagnosis.measured_hypotheses import shortest
 from rnn_ref.diagnosis.regions import parts
 from rnn_ref.judging.subject import Subject
 from tests.faults import gradients as gradients_of

@@ -16,8 +16,8 @@ from rnn_ref.arithmetic.dtypes import ROUNDING, Floats
 from rnn_ref.cases.case import Case
 from rnn_ref.diagnosis.causes import size
 from rnn_ref.diagnosis.experiment import Listing, tiers
-from rnn_ref.diagnosis.gradient_hypotheses import named_gradients
-from rnn_ref.diagnosis.hypotheses import wide_hypotheses
+from rnn_ref.diagnosis.hypotheses.gradients import named_gradients
+from rnn_ref.diagnosis.hypotheses.results import wide_hypotheses
 from rnn_ref.diagnosis.pairs import Pairs
 from rnn_ref.judging.oracle import Oracle
 from rnn_ref.vectors import folder, safetensors

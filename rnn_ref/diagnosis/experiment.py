@@ -17,24 +17,24 @@ from rnn_ref.cases.problem import Problem
 from rnn_ref.diagnosis.budget import Budget
 from rnn_ref.diagnosis.changes import Hypothesis
 from rnn_ref.diagnosis.draws import Draw, first_cases, is_quick, more_cases, shrunk
-from rnn_ref.diagnosis.gradient_hypotheses import (
+from rnn_ref.diagnosis.hypotheses.gradient_precision import precise_gradients
+from rnn_ref.diagnosis.hypotheses.gradients import (
     local_gradients,
     named_gradients,
     named_local_gradients,
     renamed_gradients,
     wide_gradients,
 )
-from rnn_ref.diagnosis.gradient_precision import precise_gradients
-from rnn_ref.diagnosis.hypotheses import (
+from rnn_ref.diagnosis.hypotheses.measured import Seen, are_there, measured
+from rnn_ref.diagnosis.hypotheses.parts import confined, copied, in_parts
+from rnn_ref.diagnosis.hypotheses.precision import precision_hypotheses
+from rnn_ref.diagnosis.hypotheses.results import (
     local_hypotheses,
     renamed_hypotheses,
     wide_hypotheses,
 )
-from rnn_ref.diagnosis.measured_hypotheses import Seen, are_there, measured
+from rnn_ref.diagnosis.hypotheses.terms import about_terms
 from rnn_ref.diagnosis.pairs import Pairs
-from rnn_ref.diagnosis.part_hypotheses import confined, copied, in_parts
-from rnn_ref.diagnosis.precision_hypotheses import precision_hypotheses
-from rnn_ref.diagnosis.term_hypotheses import about_terms
 from rnn_ref.diagnosis.trial import UNLOADED, Trial, keeps_its_own
 from rnn_ref.judging.failures import SubjectFault
 from rnn_ref.judging.measured import TANH

@@ -23,9 +23,9 @@ from rnn_ref.diagnosis.changes import (
 )
 from rnn_ref.diagnosis.draws import FIRST, MORE, sized
 from rnn_ref.diagnosis.experiment import WRONG_CASES, Diagnosis
-from rnn_ref.diagnosis.measured_hypotheses import Seen, measured
+from rnn_ref.diagnosis.hypotheses.measured import Seen, measured
+from rnn_ref.diagnosis.hypotheses.terms import about_terms
 from rnn_ref.diagnosis.regions import Part, parts
-from rnn_ref.diagnosis.term_hypotheses import about_terms
 from rnn_ref.diagnosis.trial import over
 from rnn_ref.judging.failures import SubjectFault
 from rnn_ref.judging.oracle import Oracle

@@ -22,7 +22,7 @@ from rnn_ref.diagnosis.budget import Budget
 from rnn_ref.diagnosis.changes import Expected, Hypothesis, results_of
 from rnn_ref.diagnosis.draws import Sizes, sized
 from rnn_ref.diagnosis.experiment import WRONG_CASES, Diagnosis
-from rnn_ref.diagnosis.hypotheses import wide_hypotheses
+from rnn_ref.diagnosis.hypotheses.results import wide_hypotheses
 from rnn_ref.diagnosis.trial import over
 from rnn_ref.judging.failures import SubjectFault
 from rnn_ref.judging.oracle import Oracle

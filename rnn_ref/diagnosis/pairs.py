@@ -12,7 +12,7 @@ from typing import Any
 
 from rnn_ref.cases.problem import Problem
 from rnn_ref.diagnosis.changes import Expected, Hypothesis
-from rnn_ref.diagnosis.measured_hypotheses import Seen, are_there, measured
+from rnn_ref.diagnosis.hypotheses.measured import Seen, are_there, measured
 from rnn_ref.diagnosis.trial import Trial, over
 from rnn_ref.judging.oracle import Oracle
 

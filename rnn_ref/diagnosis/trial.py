@@ -11,8 +11,8 @@ import numpy as np
 
 from rnn_ref.arithmetic.dtypes import Floats
 from rnn_ref.diagnosis.changes import Expected, Hypothesis, Place, Places, Plain, results_of
+from rnn_ref.diagnosis.hypotheses.products import to
 from rnn_ref.diagnosis.places import KINDS, everywhere
-from rnn_ref.diagnosis.product_hypotheses import to
 from rnn_ref.judging.oracle import Oracle
 from rnn_ref.judging.subject import Run
 from rnn_ref.reference import final

@@ -16,8 +16,8 @@ import numpy as np
 from rnn_ref.arithmetic.dtypes import Floats
 from rnn_ref.cases.problem import Problem
 from rnn_ref.diagnosis.changes import Change, Hypothesis, Plain, changed, error_of
-from rnn_ref.diagnosis.measured_hypotheses import Constant, Seen, shortest
-from rnn_ref.diagnosis.order_hypotheses import scaled
+from rnn_ref.diagnosis.hypotheses.measured import Constant, Seen, shortest
+from rnn_ref.diagnosis.hypotheses.order import scaled
 from rnn_ref.diagnosis.regions import Part, parts
 from rnn_ref.reference import Weights
 

@@ -21,8 +21,8 @@ from rnn_ref.diagnosis.changes import (
     results_of,
     stored,
 )
-from rnn_ref.diagnosis.hypotheses import wide_hypotheses
-from rnn_ref.diagnosis.measured_hypotheses import Seen
+from rnn_ref.diagnosis.hypotheses.measured import Seen
+from rnn_ref.diagnosis.hypotheses.results import wide_hypotheses
 from rnn_ref.diagnosis.regions import Mask, Part, axes_of, parts, shape_of
 from rnn_ref.judging.oracle import Oracle
 from rnn_ref.reference import Activation, Array, Weights, run

@@ -21,9 +21,9 @@ from rnn_ref.diagnosis.changes import (
     replaced,
     value_of,
 )
+from rnn_ref.diagnosis.hypotheses.products import TF32, coarser
+from rnn_ref.diagnosis.hypotheses.slope import sloped
 from rnn_ref.diagnosis.places import KINDS
-from rnn_ref.diagnosis.product_hypotheses import TF32, coarser
-from rnn_ref.diagnosis.slope_hypotheses import sloped
 from rnn_ref.judging.oracle import Oracle
 from rnn_ref.reference import Array
 

@@ -21,7 +21,7 @@ from rnn_ref.diagnosis.changes import (
     stored,
     value_of,
 )
-from rnn_ref.diagnosis.product_hypotheses import (
+from rnn_ref.diagnosis.hypotheses.products import (
     about_products,
     coarser,
     rounded_sums,

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from rnn_ref.arithmetic.dtypes import Floats
 from rnn_ref.cases.problem import Problem
-from rnn_ref.diagnosis.activation_hypotheses import clipped
 from rnn_ref.diagnosis.changes import (
     Change,
     Expected,
@@ -27,6 +26,7 @@ from rnn_ref.diagnosis.changes import (
     unit_of,
     value_of,
 )
+from rnn_ref.diagnosis.hypotheses.activation import clipped
 from rnn_ref.diagnosis.places import KINDS
 from rnn_ref.diagnosis.regions import Region, regions, shape_of
 from rnn_ref.judging.oracle import Oracle

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from rnn_ref.cases.problem import Problem
-from rnn_ref.diagnosis.activation_hypotheses import clipped
 from rnn_ref.diagnosis.changes import Differential, Run, stored
+from rnn_ref.diagnosis.hypotheses.activation import clipped
 from rnn_ref.reference import Array, Weights
 
 Differentiate = Callable[[Run], Differential]

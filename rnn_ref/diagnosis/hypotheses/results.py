@@ -9,7 +9,6 @@ from functools import partial
 import numpy as np
 
 from rnn_ref.cases.problem import Problem
-from rnn_ref.diagnosis.activation_hypotheses import about_activation
 from rnn_ref.diagnosis.changes import (
     Change,
     Hypothesis,
@@ -18,17 +17,18 @@ from rnn_ref.diagnosis.changes import (
     changed,
     stored,
 )
-from rnn_ref.diagnosis.input_hypotheses import about_h_0, about_input, renamed_h_0
-from rnn_ref.diagnosis.order_hypotheses import (
+from rnn_ref.diagnosis.hypotheses.activation import about_activation
+from rnn_ref.diagnosis.hypotheses.inputs import about_h_0, about_input, renamed_h_0
+from rnn_ref.diagnosis.hypotheses.order import (
     about_h_n,
     about_order,
     about_output,
     orders_of_h_n,
     orders_of_layers,
 )
+from rnn_ref.diagnosis.hypotheses.precision import of_one_layer
+from rnn_ref.diagnosis.hypotheses.steps import Runs, about_step
 from rnn_ref.diagnosis.places import KINDS, Where, everywhere, named_parts, parts, with_others
-from rnn_ref.diagnosis.precision_hypotheses import of_one_layer
-from rnn_ref.diagnosis.step_hypotheses import Runs, about_step
 from rnn_ref.reference import (
     Activation,
     Array,

@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 
 from rnn_ref.cases.problem import Problem
-from rnn_ref.diagnosis.activation_hypotheses import clipped
-from rnn_ref.diagnosis.backward_hypotheses import about_products, about_recurrence, added
 from rnn_ref.diagnosis.changes import (
     BackwardChange,
     Differential,
@@ -20,10 +18,12 @@ from rnn_ref.diagnosis.changes import (
     changed_backward,
     stored,
 )
-from rnn_ref.diagnosis.flow_hypotheses import about_flow, about_upstream
-from rnn_ref.diagnosis.order_hypotheses import rolled, scaled
+from rnn_ref.diagnosis.hypotheses.activation import clipped
+from rnn_ref.diagnosis.hypotheses.backward import about_products, about_recurrence, added
+from rnn_ref.diagnosis.hypotheses.flow import about_flow, about_upstream
+from rnn_ref.diagnosis.hypotheses.order import rolled, scaled
+from rnn_ref.diagnosis.hypotheses.slope import about_slope
 from rnn_ref.diagnosis.places import KINDS, Where, everywhere, named_parts, parts, with_others
-from rnn_ref.diagnosis.slope_hypotheses import about_slope
 from rnn_ref.judging.oracle import Oracle
 from rnn_ref.reference import Weights
 

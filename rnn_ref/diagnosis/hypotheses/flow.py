@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from rnn_ref.cases.problem import Problem
 from rnn_ref.diagnosis.changes import BackwardChange, Hypothesis, changed_backward, stored
-from rnn_ref.diagnosis.order_hypotheses import scaled, transposed
+from rnn_ref.diagnosis.hypotheses.order import scaled, transposed
 
 
 def about_upstream(p: Problem) -> Iterator[Hypothesis]:

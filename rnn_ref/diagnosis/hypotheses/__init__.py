@@ -1,0 +1,1 @@
+"""What may be wrong: changes of the reference, each with a sentence, by what they change."""
