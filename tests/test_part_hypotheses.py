@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from rnn_ref.cases.case import Case
 from rnn_ref.diagnosis.experiment import diagnose
 from rnn_ref.judging.subject import Subject
+from tests.subjects.plain_rnn import PlainRNN
 
 SIMPLE = "tanh L1 D1 bias T1 N1 I1 H1 float32 weights=torch input=normal h_0 seed=0"
 LONG = SIMPLE.replace("weights=torch", "weights=contracting")
@@ -90,6 +91,19 @@ class OfTheLastStep(nn.RNN):
         return wide(torch.cat([input, counts], -1), hx)
 
 
+class OfLayersAbove(PlainRNN):
+    """Above the first layer each step reads the state before it rounded to bfloat16."""
+
+    def run_direction(self, x: Tensor, h_0: Tensor, *weights: Tensor) -> Tensor:
+        if weights[0] is self.weight_ih_l0:
+            return super().run_direction(x, h_0, *weights)
+        h, ys = h_0, []
+        for x_t in x.split(1):
+            ys.append(super().run_direction(x_t, h.bfloat16().to(h.dtype), *weights))
+            h = ys[-1][0]
+        return torch.cat(ys)
+
+
 class OfLaterSteps(InChunks):
     """b_hh counts twice from the fifth step on."""
 
@@ -119,6 +133,11 @@ class BeforeOneChunk(InChunks):
 NAMED: tuple[tuple[Callable[..., Any], str, str], ...] = (
     (OfTheLastStep, SIMPLE, "bias_ih is never added, in the last step alone"),
     (OfTheLastStep, SIMPLE.replace("D1", "D2"), "bias_ih is never added, in the last step alone"),
+    (
+        OfLayersAbove,
+        SIMPLE.replace("L1", "L3"),
+        "each step reads the state before it rounded to bfloat16 in the layers above the first",
+    ),
     (OfUnits, SIMPLE, "bias_hh is added twice, in units after the last full tile of 4 alone"),
     (OfTheLastRow, SIMPLE, "h_0 is ignored: all runs start from zero, in the last row alone"),
     (OfOddRows, SIMPLE, "h_n repeats the row before in rows after the last full tile of 2"),

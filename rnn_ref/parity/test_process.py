@@ -23,7 +23,13 @@ from rnn_ref.judging.failures import Fact, SubjectFault, require
 from rnn_ref.judging.oracle import Oracle
 from rnn_ref.judging.properties import in_group
 from rnn_ref.judging.subject import Subject
-from rnn_ref.process.settings import generator_states, move_settings, settings, stdout_of
+from rnn_ref.process.settings import (
+    generator_states,
+    move_settings,
+    restoring_settings,
+    settings,
+    stdout_of,
+)
 
 holds_for = in_group("process")
 
@@ -76,10 +82,12 @@ def test_settings_of_the_process_are_left_as_they_were(
     built = same_settings("constructing the module", before)
     subject.forward(problem, module, leaves)
     called = same_settings("the call", before)
-    move_settings()
-    moved = settings()
-    subject.forward(problem, module, leaves)
-    return [built, called, same_settings("a call with other settings", moved)]
+    with restoring_settings():
+        move_settings()
+        moved = settings()
+        subject.forward(problem, module, leaves)
+        elsewhere = same_settings("a call with other settings", moved)
+    return [built, called, elsewhere]
 
 
 @holds_for(promises=("unwritten.process",), **FEW)

@@ -24,9 +24,11 @@ from rnn_ref.diagnosis.changes import (
 from rnn_ref.diagnosis.hypotheses.products import (
     about_products,
     coarser,
+    rounded_reads,
     rounded_sums,
     to,
 )
+from rnn_ref.diagnosis.places import parts
 from rnn_ref.judging.oracle import Oracle
 from rnn_ref.reference import Activation, Array, Weights, run
 
@@ -52,9 +54,16 @@ def precision_hypotheses(p: Problem) -> list[Hypothesis]:
         *rounded_output(p),
         *inexact_output(p),
         *rounded_states(p),
-        *(of_one_layer(p) if p.L == 1 else off_by_units(p)),
+        *(of_one_layer(p) if p.L == 1 else [*off_by_units(p), *above_the_first(p)]),
         *flushed(p),
     ]
+
+
+def above_the_first(p: Problem) -> Iterator[Hypothesis]:
+    """List losses of precision in the layers above the first alone."""
+    for where in parts(p.L, p.D):
+        if all(place.l > 0 for place in where.places):
+            yield from rounded_reads(p, where)
 
 
 def of_one_layer(p: Problem) -> list[Hypothesis]:

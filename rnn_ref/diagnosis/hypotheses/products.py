@@ -14,12 +14,14 @@ from rnn_ref.diagnosis.changes import (
     Change,
     Hypothesis,
     Place,
+    Places,
     changed,
     error_of,
     replaced,
     stored,
     value_of,
 )
+from rnn_ref.diagnosis.places import Where, everywhere
 from rnn_ref.reference import Activation, Array, Weights, in_reading_order, run
 
 COARSER = ("float32", "TF32", "float16", "bfloat16")
@@ -58,7 +60,29 @@ def about_products(p: Problem) -> list[Hypothesis]:
     The first step shows what is rounded in a single layer: what layers add to it is so large
     that it hides the difference.
     """
-    return [*rounded_factors(p), *inexact_products(p)]
+    return [*rounded_factors(p), *inexact_products(p), *rounded_reads(p, everywhere(p.L, p.D))]
+
+
+def rounded_reads(p: Problem, where: Where) -> Iterator[Hypothesis]:
+    """List the roundings of each state before the next step reads it, in a part of a network."""
+    for name in coarser(p):
+        change = Change(
+            problem=partial(with_rounded_h_0, name=name, places=where.places),
+            places=where.places,
+            runs=partial(inexact_states, u=rounding_of(name)),
+        )
+        sentence = where.named(f"each step reads the state before it rounded to {name}")
+        yield changed(sentence, change)._replace(widens=True, both_signs=True, of_sums=True)
+
+
+def with_rounded_h_0(p: Problem, name: str, places: Places) -> Problem:
+    """Round the initial states of some directions of layers."""
+    if p.h_0 is None:
+        return p
+    h_0 = p.h_0.copy()
+    for l, d in places:
+        h_0[l * p.D + d] = to(name, h_0[l * p.D + d])
+    return replace(p, h_0=h_0)
 
 
 CENTRED = 1.1
