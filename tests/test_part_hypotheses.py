@@ -98,8 +98,8 @@ class OfLayersAbove(PlainRNN):
         if weights[0] is self.weight_ih_l0:
             return super().run_direction(x, h_0, *weights)
         h, ys = h_0, []
-        for x_t in x.split(1):
-            ys.append(super().run_direction(x_t, h.bfloat16().to(h.dtype), *weights))
+        for t in range(len(x)):
+            ys.append(super().run_direction(x[t : t + 1], h.bfloat16().to(h.dtype), *weights))
             h = ys[-1][0]
         return torch.cat(ys)
 
