@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from rnn_ref.cases.case import Case
+from rnn_ref.diagnosis import packed_calls
 from rnn_ref.diagnosis.packed_calls import about_packed_calls
 from rnn_ref.judging.subject import Subject
 from tests.subjects.correct import CORRECT
@@ -65,6 +66,16 @@ def test_what_is_wrong_with_packed_sequences_is_named(
     said = about_packed_calls(subject, Case.parse(line))
     assert said is not None
     assert said.sentences == (sentence,)
+
+
+def test_nothing_is_stated_that_there_was_no_time_to_tell_from_the_rest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where the time ends, what was not tried may fit as well."""
+    monkeypatch.setattr(packed_calls, "SECONDS", 0.0)
+    said = about_packed_calls(Subject("tests:subject", TakesH0AsSorted), Case.parse(SIMPLE))
+    assert said is not None
+    assert said.sentences == ()
 
 
 @pytest.mark.parametrize("line", [SIMPLE, DEEP])

@@ -23,7 +23,7 @@ from rnn_ref.diagnosis.changes import Expected, Hypothesis, results_of
 from rnn_ref.diagnosis.draws import Sizes, sized
 from rnn_ref.diagnosis.experiment import WRONG_CASES, Diagnosis
 from rnn_ref.diagnosis.hypotheses.results import wide_hypotheses
-from rnn_ref.diagnosis.trial import over
+from rnn_ref.diagnosis.trial import distinct_elements, over
 from rnn_ref.judging.failures import SubjectFault
 from rnn_ref.judging.oracle import Oracle
 from rnn_ref.judging.subject import Subject
@@ -62,10 +62,9 @@ class Packed:
         """Take what was got of one sequence."""
         return {"output": self.output[: self.lengths[n], n : n + 1], "h_n": self.h_n[:, n : n + 1]}
 
-    def count(self, n: int, expected: Expected) -> int:
-        """Count the elements of one sequence that are over a bound."""
-        got = self.got(n)
-        return sum(int(over(got[name], expected[name]).sum()) for name in got)
+    def over(self, n: int, expected: Expected) -> dict[str, Any]:
+        """Tell of each element of one sequence whether it is over a bound."""
+        return {name: over(got, expected[name]) for name, got in self.got(n).items()}
 
     @cached_property
     def right(self) -> list[Expected]:
@@ -75,7 +74,17 @@ class Packed:
     @cached_property
     def wrong(self) -> list[int]:
         """How many elements of each sequence are wrong."""
-        return [self.count(n, expected) for n, expected in enumerate(self.right)]
+        return [count(self.over(n, expected)) for n, expected in enumerate(self.right)]
+
+    def distinct(self, n: int, expected: Expected) -> int:
+        """Count the wrong elements of one sequence of which something else is expected."""
+        right, wrong = self.right[n], self.over(n, self.right[n])
+        return sum(distinct_elements(wrong[m], expected[m], right[m]) for m in wrong)
+
+
+def count(masks: dict[str, Any]) -> int:
+    """Count the elements that are chosen."""
+    return sum(int(mask.sum()) for mask in masks.values())
 
 
 Expects = Callable[[Packed, int], Expected | None]
@@ -146,13 +155,18 @@ def chosen(mask: Any, one: Any, other: Any) -> Any:
 
 
 def fits(packed: Packed, expects: Expects) -> bool:
-    """Tell whether a hypothesis explains a call: the longest sequence is looked at first."""
+    """Tell whether a hypothesis explains a call: the longest sequence is looked at first.
+
+    Of most of what is wrong it must expect something else; a bound that is wide explains nothing.
+    """
+    distinct = 0
     with np.errstate(all="ignore"):
         for n in packed.order:
             expected = expects(packed, n)
-            if packed.wrong[n] if expected is None else packed.count(n, expected):
+            if packed.wrong[n] if expected is None else count(packed.over(n, expected)):
                 return False
-    return True
+            distinct += packed.distinct(n, expected) if expected else 0
+    return 2 * distinct > sum(packed.wrong)
 
 
 def about_packed_calls(subject: Subject, case: Case) -> Diagnosis | None:
@@ -166,11 +180,14 @@ def about_packed_calls(subject: Subject, case: Case) -> Diagnosis | None:
         wrong = [call for call in calls if call is not None and any(call.wrong)]
         if len(wrong) < WRONG_CASES:
             continue
-        tried, left = 0, []
+        tried = 0
+        left: list[str] = []
         for sentence, expects in hypotheses(wrong[0]):
+            if not budget.left:  # what is not tried may fit as well
+                left.clear()
+                break
             tried += 1
-            if budget.left and all(fits(call, expects) for call in wrong):
-                left.append(sentence)
+            left += [sentence] if all(fits(call, expects) for call in wrong) else []
         elements = sum(sum(call.wrong) for call in wrong)
         total = sum(call.output.size + call.h_n.size for call in wrong)
         stated = tuple(left) if len(left) == 1 else ()

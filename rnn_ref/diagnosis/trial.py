@@ -159,11 +159,10 @@ class Trial:
         It must be off it by more than its bound in most of what is wrong; a bound so wide
         that it would explain anything explains nothing.
         """
-        distinct = 0
-        for name, mask in self.wrong.items():
-            other = expected[name].stored
-            off = np.abs(other.value - self.unchanged[name].stored.value)
-            distinct += int((~(off[mask] <= other.error[mask])).sum())  # NaN is distinct too
+        distinct = sum(
+            distinct_elements(mask, expected[name], self.unchanged[name])
+            for name, mask in self.wrong.items()
+        )
         return 2 * distinct > self.wrong_elements
 
     def is_nearer(self, hypothesis: Hypothesis) -> bool:
@@ -302,6 +301,13 @@ def keeps_its_own(trial: Trial) -> bool:
 def are_of(dtype: str, got: Floats) -> bool:
     """Tell whether all numbers are of a coarser dtype."""
     return bool((to(dtype, got) == got).all())
+
+
+def distinct_elements(mask: Any, expected: Any, unchanged: Any) -> int:
+    """Count the chosen elements of an expectation that are off the reference's by their bound."""
+    other = expected.stored
+    off = np.abs(other.value - unchanged.stored.value)
+    return int((~(off[mask] <= other.error[mask])).sum())  # NaN is distinct too
 
 
 def over(got: Floats, expected: Any) -> Any:
