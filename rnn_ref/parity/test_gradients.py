@@ -192,10 +192,6 @@ CHANGES: dict[str, Callable[[torch.nn.Module, Problem], None]] = {
 """Ways in which a module comes by other weights, by the names of variants."""
 
 
-EVALUATION = "in evaluation, under no_grad"
-"""What is told of results that are wrong there."""
-
-
 @holds_for(
     promises=("module.load", "unwritten.memory"),
     needs=GRADIENTS,
@@ -218,8 +214,11 @@ def test_changed_weights_are_the_ones_that_count(case: Case, subject: Subject) -
     inferred, expected = subject.run(problem, module), Oracle(problem).results
     with subject.calling("train"):
         module.train()
-    evaluation = under(EVALUATION, compare_results(problem, *inferred.results, expected))
-    return [*compare_all(subject, problem, module), *evaluation]
+    evaluation = compare_results(problem, *inferred.results, expected)
+    return [
+        *compare_all(subject, problem, module),
+        *under("in evaluation, under no_grad", evaluation),
+    ]
 
 
 @holds_for(promises=("module.eval", "module.train"), needs=("gradients", "module"))
