@@ -32,6 +32,8 @@ FOLLOWS = [
     ("The cell drops b_hh", "a_network_equals_its_cell_unrolled", "cell"),
     ("The recurrence is cut: each step starts from h_0", "gradients_have_gradients", "network"),
     ("A call leaves the recording of gradients off", "gradients_of_two_calls_add_up", "settings"),
+    ("A call under no_grad leaves the module in evaluation", "masks_do_not_repeat_at_any_lag",
+     "settings"),
     ("All calls use the weights of the first", "changed_weights_are_the_ones_that_count",
      "a later call"),
     ("Packed sequences start from zero", "gradients_of_packed_sequences", "packed"),
