@@ -14,7 +14,7 @@ import rnn_ref
 from rnn_ref.arithmetic.bounded import Bounded
 from rnn_ref.arithmetic.dtypes import ROUNDING
 from rnn_ref.cases.case import Case
-from rnn_ref.judging.comparison import Element, compare, left_open, same_results, within
+from rnn_ref.judging.comparison import Comparison, Element, compare, counted, left_open, same_results, within
 from rnn_ref.judging.failures import Kind, SubjectFault, about_element, named
 from rnn_ref.judging.judge import Judge
 from rnn_ref.judging.outcome import Outcome
@@ -130,7 +130,7 @@ def test_a_property_that_compared_nothing_fails() -> None:
     outcome = judged(lambda case, subject: [])
     assert outcome.failure is not None
     assert outcome.failure.kind == Kind.NOTHING
-    assert str(outcome.failure).startswith("nothing was compared: 5 examples, 0 elements")
+    assert str(outcome.failure).startswith("nothing was compared: 50 examples, 0 elements")
 
 
 def test_a_property_that_left_all_open_fails() -> None:
@@ -138,7 +138,22 @@ def test_a_property_that_left_all_open_fails() -> None:
     outcome = judged(lambda case, subject: [left_open("it", 3)])
     assert outcome.failure is not None
     assert outcome.failure.kind == Kind.NOTHING
-    assert (outcome.elements, outcome.open) == (15, 15)
+    assert (outcome.elements, outcome.open) == (150, 150)
+
+
+def test_examples_that_leave_all_open_are_drawn_anew() -> None:
+    """A property whose first examples say nothing is judged on the next ones."""
+    judged_cases: list[Case] = []
+
+    def of_later_ones(case: Case, subject: Subject) -> list[Comparison]:
+        judged_cases.append(case)
+        alike = counted("it", 3)
+        return [alike if len(judged_cases) > 5 else left_open("it", 3)]
+
+    outcome = judged(of_later_ones)
+    assert outcome.failure is None
+    assert (outcome.examples, outcome.open) == (10, 15)
+    assert len(set(judged_cases)) > 5
 
 
 def test_one_case_in_which_nothing_can_be_compared_is_not_judged() -> None:

@@ -26,6 +26,12 @@ from rnn_ref.judging.replay import DEFAULT_CELL, DEFAULT_SUBJECT, command
 from rnn_ref.judging.search import draw
 from rnn_ref.judging.subject import Subject
 
+TURNS = 10
+"""How often a property's examples are drawn anew while they leave every element open.
+
+Three examples may all be of one row, where a property asks about the other rows.
+"""
+
 CAST = frozenset({"float32", "float64"})
 """The dtypes between which a history may cast a module."""
 
@@ -132,8 +138,13 @@ class Judge:
         """Draw cases that are not known to deviate; raise Violation for one that fails."""
         known = self.known(declared, domain)
         outcome.known = [str(deviation) for deviation in known]
-        if all(deviation.where for deviation in known):
-            draw(self, declared, structure, domain, known, outcome)
+        if not all(deviation.where for deviation in known):
+            return
+        for turn in range(TURNS):
+            drawing = replace(self, seed=self.seed + (turn << 32))
+            draw(drawing, declared, structure, domain, known, outcome)
+            if outcome.elements > outcome.open:
+                break
 
     def known(self, declared: Property, domain: Domain) -> list[Deviation]:
         """Replay and list a domain's known deviations; raise Violation if one no longer occurs."""
