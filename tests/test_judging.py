@@ -14,7 +14,15 @@ import rnn_ref
 from rnn_ref.arithmetic.bounded import Bounded
 from rnn_ref.arithmetic.dtypes import ROUNDING
 from rnn_ref.cases.case import Case
-from rnn_ref.judging.comparison import Comparison, Element, compare, counted, left_open, same_results, within
+from rnn_ref.judging.comparison import (
+    Comparison,
+    Element,
+    compare,
+    counted,
+    left_open,
+    same_results,
+    within,
+)
 from rnn_ref.judging.failures import Kind, SubjectFault, about_element, named
 from rnn_ref.judging.judge import Judge
 from rnn_ref.judging.outcome import Outcome
@@ -145,7 +153,7 @@ def test_examples_that_leave_all_open_are_drawn_anew() -> None:
     """A property whose first examples say nothing is judged on the next ones."""
     judged_cases: list[Case] = []
 
-    def of_later_ones(case: Case, subject: Subject) -> list[Comparison]:
+    def of_later_ones(case: Case, _: Subject) -> list[Comparison]:
         judged_cases.append(case)
         alike = counted("it", 3)
         return [alike if len(judged_cases) > 5 else left_open("it", 3)]
