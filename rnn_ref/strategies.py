@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from hypothesis import strategies as st
 
 from rnn_ref.cases.case import LAYOUTS, LOSSES, Case
-from rnn_ref.cases.history import DROPOUT, choices, normal, to_pick, with_partners
+from rnn_ref.cases.history import DROPOUT, choices, chosen, normal, to_pick, with_partners
 from rnn_ref.cases.random import INPUTS, WEIGHTS
 from rnn_ref.cases.selection import DEEP_OR_NOT, DEEPEST, FIELDS, Domain, require_domain
 
@@ -169,7 +169,7 @@ def history(words: Sequence[str], picker: Picker) -> str:
     few = with_partners(picker.pick(table) for _ in range(FEW))
     allowed = choices([word for word in words if word in few])
     begun = [DROPOUT] if DROPOUT in words and picker.pick((False, True)) else []
-    return normal([*begun, *(allowed[number % len(allowed)] for number in picker.numbers)])
+    return normal([*begun, *(chosen(number, allowed, words) for number in picker.numbers)])
 
 
 def far_out(domain: Domain, layouts: Sequence[str], far: Sequence[str], drawn: bytes) -> Case:

@@ -10,7 +10,7 @@ through it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 
@@ -20,8 +20,11 @@ TRAITS: dict[str, dict[str, str]] = {
         "inference": "under torch.inference_mode",
         "autocast": "under torch.autocast to bfloat16, gradients off",
     },
-    "form": {
+    "size": {
         "larger": "with more steps and more rows",
+        "large": "with 17 more steps and rows",
+    },
+    "form": {
         "unbatched": "with one sequence, without a batch axis",
         "packed": "with a packed sequence",
     },
@@ -31,8 +34,18 @@ TRAITS: dict[str, dict[str, str]] = {
         "carried": "with the h_n of the last call as h_0, through which gradients flow",
         "detached": "with a copy of the h_n of the last call as h_0",
     },
+    "data": {"strided": "with arguments that are every other element of larger tensors"},
 }
 """What may be special about a call, by kind; each by its word."""
+
+STRAY = ("packed", "unbatched", "large", "strided")
+"""Traits that now and then a call has whatever the history is about.
+
+What is wrong for such a call alone is often wrong in one mode or after one step alone.
+"""
+
+SOME = 224
+"""The smallest of the numbers up to 255 with which a call has one of them: an eighth of all."""
 
 BACKWARDS = {
     "backward": "backward from the last open call",
@@ -186,7 +199,8 @@ def called(traits: tuple[str, ...], progress: Progress) -> Step:
     traits = tuple(trait for kind in TRAITS.values() for trait in kind if trait in traits)
     if {"carried", "detached"}.intersection(traits):
         last = progress.calls[-1].traits if progress.calls else ("autocast",)
-        like = all((form in last) == (form in traits) for form in ("larger", "unbatched"))
+        shapes = (*TRAITS["size"], "unbatched")
+        like = all((shape in last) == (shape in traits) for shape in shapes)
         if not like or "autocast" in last or "cast" in progress.states:
             traits = tuple(trait for trait in traits if trait not in ("carried", "detached"))
         elif number - 1 not in progress.open or closed_by(traits):
@@ -244,3 +258,14 @@ def choices(words: Sequence[str]) -> list[str]:
     backwards = [word for word in BACKWARDS if word in words]
     steps = [word for word in STEPS if word in words and word not in (*BACKWARDS, "call")]
     return [*calls[:1] * 3, *backwards * (4 // max(1, len(backwards))), *calls[1:6], *steps * 2]
+
+
+def chosen(number: int, allowed: Sequence[str], words: Collection[str]) -> str:
+    """Choose a step by a number up to 255; a call may get a trait that is among all words."""
+    step = allowed[number % len(allowed)]
+    stray = STRAY[number // len(STRAY) % len(STRAY)]
+    kind = next(kind for kind in TRAITS.values() if stray in kind)
+    word, *traits = step.split("+")
+    if word != "call" or number < SOME or stray not in words or kind.keys() & set(traits):
+        return step
+    return f"{step}+{stray}"

@@ -141,6 +141,12 @@ def test_a_state_of_another_batch_is_refused(case: Case, subject: Subject) -> li
         ]
 
 
+def without_rows(problem: Problem) -> Problem:
+    """Take all rows away: input (T, 0, I), h_0 (L*D, 0, H), and no loss."""
+    h_0 = None if problem.h_0 is None else problem.h_0[:, :0]
+    return replace(problem, input=problem.input[:, :0], h_0=h_0, grad_output=None, grad_h_n=None)
+
+
 @holds_for(
     promises=("unwritten.empty",),
     layouts=("steps", "batch_first"),
@@ -150,15 +156,17 @@ def test_a_state_of_another_batch_is_refused(case: Case, subject: Subject) -> li
 def test_a_batch_of_none_is_accepted(case: Case, subject: Subject) -> list[Comparison]:
     """With N = 0, output and h_n are empty with the right shapes, and weights' gradients zero."""
     problem = subject.problem(case)
-    empty = replace(problem, input=problem.input[:, :0], h_0=None, grad_output=None, grad_h_n=None)
-    module, leaves = subject.build(problem), subject.leaves(empty)
+    empty = without_rows(problem)
+    module, leaves = subject.build(problem), subject.leaves(empty, gradients=True)
     with subject.calling("the call with an empty batch"):
         returned = module(*leaves.values())
     results = require_results(subject, empty, returned)
+    with torch.no_grad(), subject.calling("the call with an empty batch, without gradients"):
+        require_results(subject, empty, module(*leaves.values()))
     with subject.calling("backward of an empty batch"):
         torch.autograd.backward([result.sum() for result in results])
     gradients = read_gradients(subject, empty, module, leaves)
-    gradients.pop("input")
+    gradients = {name: gradients[name] for name in problem.parameters}
     zeros = {name: np.zeros(array.shape) for name, array in problem.parameters.items()}
     note = "in the gradients of an empty batch"
     return [

@@ -18,6 +18,7 @@ from rnn_ref.cases.case import Case
 from rnn_ref.cases.problem import Problem
 from rnn_ref.cases.random import RandomStream
 from rnn_ref.functional import rnn, rnn_backward
+from rnn_ref.judging.calls import every_other
 from rnn_ref.judging.comparison import (
     Comparison,
     compare_gradients,
@@ -309,12 +310,6 @@ def test_packed_data_may_lie_in_any_way(case: Case, subject: Subject) -> list[Co
     results = run(subject, subject.build(batch.problem), batch._replace(packed=data, leaves=leaves))
     expected = each_alone(batch, batch.problem)
     return under(batch.note, compare_results(batch.problem, *results, expected))
-
-
-def every_other(tensor: torch.Tensor) -> torch.Tensor:
-    """Put a tensor into every other place of one of NaN, along its last axis."""
-    wide = tensor.new_full((*tensor.shape[:-1], 2 * tensor.shape[-1]), torch.nan)
-    return wide[..., ::2].copy_(tensor)
 
 
 @holds_for(
