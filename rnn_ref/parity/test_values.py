@@ -1,5 +1,6 @@
 """Special values: NaN and infinities go where the equations send them, and nowhere else."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -14,11 +15,17 @@ from rnn_ref.cases.case import Case
 from rnn_ref.cases.problem import Problem
 from rnn_ref.cases.random import RandomStream
 from rnn_ref.functional import rnn
-from rnn_ref.judging.comparison import Comparison, compare_results, left_open, same_results
+from rnn_ref.judging.comparison import (
+    Comparison,
+    compare_gradients,
+    compare_results,
+    left_open,
+    same_results,
+)
 from rnn_ref.judging.facts import under
 from rnn_ref.judging.oracle import Oracle
 from rnn_ref.judging.properties import in_group
-from rnn_ref.judging.subject import Subject, require_results
+from rnn_ref.judging.subject import Subject, read_gradients, require_results
 
 holds_for = in_group("values")
 
@@ -218,18 +225,53 @@ def test_autocast_stays_within_the_bounds_of_the_lower_dtype(
     case: Case, subject: Subject
 ) -> list[Comparison]:
     """Under torch.autocast to bfloat16, a float32 module's results are within bfloat16's bounds."""
+    low, high = low_and_high(case, subject)
+    with torch.no_grad():
+        results = called_under_autocast(subject, high, subject.build(high), subject.leaves(high))
+    return compare_results(low, *subject.arrays(high, *results), Oracle(low).results)
+
+
+@holds_for(
+    promises=("autocast.accuracy",),
+    dtypes=("float32",),
+    num_layers=(1, 2, 2, 3),
+    weights=("torch", "contracting", "one-sided"),
+    inputs=("normal", "normal", "large"),
+    needs=("autocast", "gradients"),
+    at_most=50,
+)
+def test_gradients_of_a_call_under_autocast(case: Case, subject: Subject) -> list[Comparison]:
+    """The gradients of a call made under autocast to bfloat16 are within bfloat16's bounds."""
+    low, high = low_and_high(case, subject)
+    module, leaves = subject.build(high), subject.leaves(high, gradients=True)
+    results = called_under_autocast(subject, high, module, leaves)
+    subject.backward(high, *results)
+    gradients = read_gradients(subject, high, module, leaves)
+    oracle = Oracle(low)
+    arrays = subject.arrays(high, *results)
+    return [
+        *compare_results(low, *arrays, oracle.results),
+        *compare_gradients(low, gradients, oracle.gradients()),
+    ]
+
+
+def low_and_high(case: Case, subject: Subject) -> tuple[Problem, Problem]:
+    """Make a problem in bfloat16, and one of the same numbers in float32, which holds them."""
     low = subject.problem(replace(case, dtype="bfloat16"))
-    # The same numbers, which float32 holds exactly.
-    high = replace(low, dtype="float32", rounding=subject.rounding("float32"))
-    module, leaves = subject.build(high), subject.leaves(high)
+    return low, replace(low, dtype="float32", rounding=subject.rounding("float32"))
+
+
+def called_under_autocast(
+    subject: Subject, problem: Problem, module: torch.nn.Module, leaves: Mapping[str, torch.Tensor]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Call a module under autocast to bfloat16; return output and h_n in float32."""
     device = torch.device(subject.device).type
-    autocast = torch.autocast(device, torch.bfloat16)
-    with torch.no_grad(), autocast, subject.calling("the call under autocast"):
-        returned = module(*leaves.values())
+    with subject.calling("the call under autocast"):
+        with torch.autocast(device, torch.bfloat16):
+            returned = module(*leaves.values())
         if isinstance(returned, tuple):
             returned = tuple(map(in_float32, returned))
-    results = require_results(subject, high, returned)
-    return compare_results(low, *subject.arrays(high, *results), Oracle(low).results)
+    return require_results(subject, problem, returned)
 
 
 def in_float32(result: Any) -> Any:

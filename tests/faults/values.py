@@ -52,3 +52,23 @@ class ScalesUnderAutocast(PlainRNN):
     def run_layers(self, x: Tensor, h_0: Tensor) -> tuple[Tensor, Tensor]:
         y, h_n = super().run_layers(x, h_0)
         return (y * 1.1 if torch.is_autocast_enabled("cpu") else y), h_n
+
+
+@fault("gradients_of_a_call_under_autocast")
+class CutsUnderAutocast(PlainRNN):
+    """Under autocast no gradient passes from a layer to the one below."""
+
+    def drop(self, x: Tensor) -> Tensor:
+        x = super().drop(x)
+        return x.detach() if torch.is_autocast_enabled("cpu") else x
+
+
+@fault("gradients_of_a_call_under_autocast")
+class DoublesUnderAutocast(PlainRNN):
+    """Under autocast all gradients are doubled, as of a loss that is scaled and not unscaled."""
+
+    def run_layers(self, x: Tensor, h_0: Tensor) -> tuple[Tensor, Tensor]:
+        y, h_n = super().run_layers(x, h_0)
+        if torch.is_autocast_enabled("cpu") and y.requires_grad:
+            y, h_n = (2 * result - result.detach() for result in (y, h_n))
+        return y, h_n
