@@ -8,7 +8,6 @@ a case drawn in parts, most of the next ones are variations) and costs one draw,
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any, TypeVar
 
 from hypothesis import strategies as st
@@ -118,8 +117,13 @@ def cases(
         "variants": variants,
     }
     require_domain({**domain, "layouts": layouts, **({"steps": steps} if steps else {})})
-    near = partial(sized, domain, layouts, steps)
-    make = partial(far_out, domain, layouts, far) if far else near
+
+    # Not a partial of these: Hypothesis prints a strategy whole at each draw that is refused.
+    def make(drawn: bytes) -> Case:
+        if far:
+            return far_out(domain, layouts, far, drawn)
+        return sized(domain, layouts, steps, drawn)
+
     most = FIELDS_BYTES + (HISTORY_BYTES[-1] if steps else 0)
     fewest = FIELDS_BYTES + (HISTORY_BYTES[0] if steps else 0)
     return st.binary(min_size=fewest, max_size=most).map(make)
