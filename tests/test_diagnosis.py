@@ -27,6 +27,7 @@ SIMPLE = "tanh L1 D1 bias T1 N1 I1 H1 float32 weights=torch input=normal h_0 see
 DEEP = "tanh L2 D2 bias T3 N2 I2 H2 float32 weights=torch input=normal h_0 seed=0"
 RELU = "relu L2 D1 bias T3 N2 I2 H2 float64 weights=torch input=normal batch_first seed=0"
 LARGE = "relu L1 D1 T2 N5 I55 H32 float32 weights=torch input=large h_0 loss=h_n seed=915"
+WIDE_SUMS = "tanh L1 D1 bias T1 N1 I1 H1 float32 weights=saturating input=normal h_0 seed=70200"
 WIDE = "tanh L1 D1 bias T3 N2 I2 H2 float64 weights=torch input=normal h_0 seed=0"
 THREE = DEEP.replace("L2", "L3")
 UNBATCHED = "tanh L1 D1 T9 N1 I3 H3 float64 unbatched weights=sparse input=normal h_0 seed=3703"
@@ -43,6 +44,8 @@ NAMED = (
     ("The recurrence is cut: each step starts from h_0", SIMPLE, "each step starts from h_0"),
     ("W_hh is used transposed", DEEP, "weight_hh is used transposed"),
     ("tanh is applied twice", SIMPLE, "tanh is applied twice"),
+    ("tanh is 1 where its argument is beyond 4", WIDE_SUMS, "where its argument is beyond 4"),
+    ("tanh's argument is clipped to [-3, 3]", WIDE_SUMS, "argument is clipped to [-3, 3]"),
     ("tanh is missing at the first step", DEEP, "tanh is missing at the first step"),
     ("relu is ignored: tanh is applied", RELU, "tanh is applied in place of relu"),
     ("relu is leaky", RELU, "its slope below 0 is 0.001"),
@@ -118,6 +121,7 @@ NAMED = (
         "tanh's slope, or the gradient times it, has a",
     ),
     ("The first step's input has no gradient", SIMPLE, "the first step's input has no gradient"),
+    ("h_0's gradient is not multiplied by W_hh", SIMPLE, "is not multiplied by weight_hh"),
     ("h_0 has no gradient", SIMPLE, "the gradient of h_0 is zero"),
     ("h_n's gradient is dropped", SIMPLE, "the gradient of h_n is ignored"),
     ("h_n's gradient is doubled", SIMPLE, "the gradient of h_n is doubled"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -196,6 +196,18 @@ class CarriesOn(PlainRNN):
         return y, h_n
 
 
+class CarriesOnInAnyModule(PlainRNN):
+    """A call starts where the one before it, of any module with such a state, ended."""
+
+    kept: ClassVar[dict[Any, Tensor]] = {}
+
+    def run_layers(self, x: Tensor, h_0: Tensor) -> tuple[Tensor, Tensor]:
+        form = h_0.shape, h_0.dtype
+        y, h_n = super().run_layers(x, self.kept.get(form, h_0))
+        self.kept[form] = h_n.detach()
+        return y, h_n
+
+
 LATER = {
     "rows from 2 on of a later call are those of the call before": KeepsRows,
     "a later call starts from the h_n of the one before": CarriesOn,
@@ -203,6 +215,13 @@ LATER = {
     "a later call uses the weights of the first": gradients_of.KeepsTheFirstCallsWeights,
 }
 """By sentence, a subject whose first call is right."""
+
+
+def test_what_calls_of_other_modules_leave_is_said() -> None:
+    """A state that goes from module to module is told, though no call is right."""
+    diagnosis = about_later_calls(with_faulty(CarriesOnInAnyModule), Case.parse(SINGLE))
+    assert diagnosis
+    assert diagnosis.sentences == ("a later call starts from the h_n of the one before",)
 
 
 @pytest.mark.parametrize("sentence", LATER)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 from rnn_ref.arithmetic.bounded import Bounded
 from rnn_ref.arithmetic.dtypes import ROUNDING
 from rnn_ref.cases.case import Case
-from rnn_ref.diagnosis.fields import fields_that_matter
+from rnn_ref.diagnosis.fields import fields_that_matter, is_regular
 from rnn_ref.judging.comparison import compare
 from rnn_ref.judging.judge import Judge
 from rnn_ref.judging.subject import Subject
@@ -51,3 +53,20 @@ def test_sizes_that_fail_are_told_from_those_that_hold() -> None:
     case = Case.parse("tanh L1 D1 bias T1 N3 I1 H1 float32 weights=torch input=normal h_0 seed=0")
     found = fields_that_matter(judge, declared, "single", case, seconds=10)
     assert "N 3, 5 (not 1, 2, 4)" in found.needs
+
+
+@pytest.mark.parametrize(
+    ("failing", "holding", "regular"),
+    [
+        ((1, 2, 3), (4, 6), True),
+        ((2, 4, 8), (1, 3), True),
+        ((3, 5), (1, 2, 4), True),
+        ((2, 3, 6, 8), (1, 4), False),
+        ((1, 4, 5), (2, 3), False),
+    ],
+)
+def test_only_regular_sizes_are_told(
+    failing: Sequence[int], holding: Sequence[int], regular: bool
+) -> None:
+    """Sizes that fail are told where a limit or a divisor tells them from the others."""
+    assert is_regular(failing, holding) == regular

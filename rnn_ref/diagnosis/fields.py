@@ -40,7 +40,8 @@ class Fields:
     def __str__(self) -> str:
         if not self.needs:
             return ""
-        return f"needs {' and '.join(self.needs)}; any {', '.join(self.free)}"
+        free = f"; any {', '.join(self.free)}" if self.free else ""
+        return f"needs {' and '.join(self.needs)}{free}"
 
 
 def fields_that_matter(
@@ -103,6 +104,8 @@ def needed(name: str, own: Any, fail: dict[Any, bool]) -> str:
     if name in SIZES and len(failing) > 1 and min(failing) > max(holding):
         return f"{name} > {max(holding)}"
     if name in SIZES and len(fail) > 2:
+        if not is_regular(failing, holding):
+            return ""  # it is the numbers of each case that matter
         some, others = (", ".join(map(str, sorted(values))) for values in (failing, holding))
         return f"{name} {some} (not {others})"
     if len(failing) > 1:
@@ -110,3 +113,15 @@ def needed(name: str, own: Any, fail: dict[Any, bool]) -> str:
     if name in FLAGS:
         return name if own else f"no {name}"
     return f"{name}{own}" if name in SIZES else str(own)
+
+
+def is_regular(failing: Sequence[int], holding: Sequence[int]) -> bool:
+    """Tell whether sizes that fail are one, or below all others, or are told by a divisor."""
+    if len(failing) == 1 or max(failing) < min(holding):
+        return True
+    for k in range(2, max(*failing, *holding) + 1):
+        divisible = [size % k == 0 for size in failing]
+        others = [size % k == 0 for size in holding if size > 1]  # 1 is too small for most faults
+        if (all(divisible) and not any(others)) or (all(others) and not any(divisible)):
+            return True
+    return False

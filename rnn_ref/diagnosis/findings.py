@@ -130,6 +130,9 @@ class Explainer:
             with judge.around():
                 diagnoses = (self.diagnosis(judge, form) for form in forms)
                 known = next(filter(None, diagnoses), None)
+            if known and not known.sentences:  # what one call leaves may spoil all later ones
+                later = self.of_later_calls(judge, case)
+                known = later if later and later.sentences else known
             if known:
                 return {"follows": NETWORK, "diagnosis": as_data(known)}
             if plain is not None:

@@ -21,6 +21,10 @@ edit("W_hh is used transposed", STEP, seen="pytorch/pytorch#9642",
      old="+ h @ W_hh.T", new="+ h @ W_hh")
 edit("tanh is applied twice", STEP, seen="craffel/nntools#21",
      old="else a.tanh()", new="else a.tanh().tanh()")
+edit("tanh is 1 where its argument is beyond 4", STEP,
+     old="else a.tanh()", new="else torch.where(a.abs() > 4, a.sign(), a.tanh())")
+edit("tanh's argument is clipped to [-3, 3]", STEP,
+     old="else a.tanh()", new="else a.clamp(-3, 3).tanh()")
 edit("tanh is missing at the first step", STEP, seen="pytorch/tutorials#3956",
      old="else a.tanh()", new="else (a.tanh() if states else a)")
 edit("relu is ignored: tanh is applied", STEP, seen="pytorch/pytorch#114617",

@@ -46,6 +46,8 @@ edit("The first step's input has no gradient", SLOPES,
      old="dx[t] = da @ W_ih", new="dx[t] = da @ W_ih if t else 0")
 edit("h_0 has no gradient", SLOPES, seen="pytorch/pytorch#87579",
      old="return dx, dh,", new="return dx, 0 * dh,")
+edit("h_0's gradient is not multiplied by W_hh", SLOPES,
+     old="return dx, dh,", new="return dx, da,")
 edit("h_n's gradient is dropped", SLOPES, seen="pytorch/pytorch#619",
      old="h_n.append(y[-1])", new="h_n.append(y[-1].detach() + 0 * y[-1])")
 edit("h_n's gradient is doubled", SLOPES, seen="pytorch/pytorch#619",

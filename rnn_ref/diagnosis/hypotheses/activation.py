@@ -34,6 +34,11 @@ def about_activation(p: Problem) -> list[tuple[str, Callable[[Activation], Activ
                 partial(curved, of=softsign),
             ),
         ]
+        for c in LIMITS:
+            beyond = partial(saturated, c=c)
+            values += [(f"tanh is 1, or -1, where its argument is beyond {c:g}", beyond)]
+            limited = partial(of_limited, c=c)
+            values += [(f"tanh's argument is clipped to [-{c:g}, {c:g}]", limited)]
     else:
         values += [
             (f"relu is clipped at {c:g}", partial(clipped, low=0, c=c))
@@ -48,6 +53,10 @@ def about_activation(p: Problem) -> list[tuple[str, Callable[[Activation], Activ
             for name, of in CURVES.items()
         ]
     return [(sentence, partial(with_value, value=value)) for sentence, value in values]
+
+
+LIMITS = (1, 2, 3, 4, 5, 6, 7, 8)
+"""Where others may cut tanh short; beyond 9 it is 1 in float32."""
 
 
 def with_value(own: Activation, value: Callable[[Array], Array]) -> Activation:
@@ -97,6 +106,20 @@ def overflowing(a: Array, factor: int, sides: int) -> Array:
     y, sums = np.tanh(stored(a)), value_of(a)
     over = factor * (sums if sides == 1 else np.abs(sums)) > np.log(largest)
     return replaced(y, np.where(over, np.nan, value_of(y)), error_of(y) + 8 * unit_of(y))
+
+
+def saturated(a: Array, c: float) -> Array:
+    """Compute tanh, but 1 or -1 for sums beyond c; both where a sum may be either."""
+    y, sums, error = np.tanh(stored(a)), value_of(a), error_of(a)
+    beyond, unsure = np.abs(sums) > c, np.abs(np.abs(sums) - c) <= error
+    value = np.where(beyond, np.sign(sums), value_of(y))
+    gap = np.where(unsure, 1 - np.tanh(c), 0.0)
+    return replaced(y, value, np.where(beyond & ~unsure, 0.0, error_of(y) + gap))
+
+
+def of_limited(a: Array, c: float) -> Array:
+    """Compute tanh of sums that are clipped to [-c, c]."""
+    return np.tanh(stored(clipped(stored(a), low=-c, c=c)))
 
 
 def clipped(a: Array, low: float, c: float) -> Array:

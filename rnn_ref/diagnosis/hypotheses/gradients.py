@@ -25,7 +25,7 @@ from rnn_ref.diagnosis.hypotheses.order import rolled, scaled
 from rnn_ref.diagnosis.hypotheses.slope import about_slope
 from rnn_ref.diagnosis.places import KINDS, Where, everywhere, named_parts, parts, with_others
 from rnn_ref.judging.oracle import Oracle
-from rnn_ref.reference import Weights
+from rnn_ref.reference import Array, Weights
 
 FACTORS = {
     "zero": 0.0, "doubled": 2.0, "halved": 0.5, "negated": -1.0,
@@ -252,6 +252,7 @@ def about_step(p: Problem, where: Where) -> Iterator[tuple[str, Differentiate]]:
         yield f"each run's gradient from above is scaled by {c:g}", partial(from_above, c=c)
     if p.h_0 is not None:
         yield "h_0 is left out of the gradient of {weight_hh}", without_h_0
+        yield "the gradient of h_0 is not multiplied by {weight_hh}", of_first_sum
     if where.places == everywhere(p.L, p.D).places:
         for c in (1, 5, 10, 100):
             yield f"gradients of sums are clipped at {c}", partial(clipped_steps, c=c)
@@ -264,19 +265,31 @@ def about_step(p: Problem, where: Where) -> Iterator[tuple[str, Differentiate]]:
 def clipped_steps(r: Run, c: float) -> Differential:
     """Clip the gradient of what the nonlinearity is applied to, step by step.
 
-    With the identity for W_ih it is what a step's input gets; and with a slope of 1 it is
-    what comes from above.
+    With a slope of 1 it is what comes from above.
     """
-    identity = stored(r.w.W_hh * 0) + np.eye(r.y.shape[2])
     level = r.activation._replace(slope=lambda y: 1 - y * 0)
     dh, parts = r.dh, []
     for t in reversed(range(len(r.y))):
         one = r.part(slice(t, t + 1), dh)
-        da = one._replace(x=one.y, w=one.w._replace(W_ih=identity)).differentiated()[0]
-        da = clipped(da, low=-c, c=c)
+        da = clipped(of_sums(one), low=-c, c=c)
         parts.append(one._replace(dy=da, dh=stored(dh * 0), activation=level).differentiated())
         dh = stored(parts[-1][1])
     return joined_parts(parts[::-1])
+
+
+def of_sums(r: Run) -> Array:
+    """Compute the gradients of what the nonlinearity is applied to: with the identity for W_ih.
+
+    They are then what each step's input gets.
+    """
+    identity = stored(r.w.W_hh * 0) + np.eye(r.y.shape[2])
+    return r._replace(x=r.y, w=r.w._replace(W_ih=identity)).differentiated()[0]
+
+
+def of_first_sum(r: Run) -> Differential:
+    """Give h_0 the gradient of the first step's sum."""
+    dx, _, dw = r.differentiated()
+    return dx, of_sums(r)[0], dw
 
 
 def from_above(r: Run, c: float) -> Differential:
