@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from rnn_ref.cases.case import Case
 from rnn_ref.diagnosis.findings import Explainer
@@ -20,6 +20,7 @@ from rnn_ref.judging.subject import Subject
 from rnn_ref.process.settings import restoring_settings
 from rnn_ref.running.options import DTYPES
 from tests.faults import FAULTS
+from tests.subjects.plain_rnn import Direction, PlainRNN
 from tests.support.judging import PROPERTIES
 
 CASE = Case.parse("tanh L2 D1 bias T3 N2 I2 H2 float32 weights=torch input=normal h_0 seed=0")
@@ -157,3 +158,30 @@ def test_what_compares_nothing_follows_from_results_if_right_ones_are_compared(
     assert failure.kind == Kind.NOTHING
     found = Explainer(20).findings(judge, declared, "", failure)
     assert found == ({"follows": follows, "nan": True} if follows else {})
+
+
+class Overwriting(Direction):
+    """The last state is added to h_0 itself, which backward then reads."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, h_0: Tensor, *weights: Any) -> Tensor:
+        y = Direction.forward(ctx, x, h_0.clone(), *weights)
+        ctx.save_for_backward(x, h_0.add_(y[-1]), *weights[:2], y)
+        return y
+
+
+class OverwritesH0(PlainRNN):
+    """A call writes into h_0."""
+
+    direction = Overwriting
+
+
+def test_wrong_gradients_are_told_by_the_argument_that_a_call_writes_into() -> None:
+    """Where no hypothesis explains gradients, and h_0 has changed, that is the sentence."""
+    subject = Subject("tests:subject", OverwritesH0)
+    judge = Judge(subject, ("float32",), 20, 0, subject.lacks, around=restoring_settings)
+    declared = PROPERTIES["gradients_follow_from_the_states"]
+    failure = judge.judge(declared, "single").failure
+    assert failure
+    found = Explainer(20).findings(judge, declared, "single", failure)
+    assert found["diagnosis"]["sentences"] == ["a call writes into h_0"]

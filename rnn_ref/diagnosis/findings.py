@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
+
+import torch
 
 from rnn_ref.arithmetic.dtypes import LOW
 from rnn_ref.cases.case import SIZES, Case
@@ -43,7 +45,7 @@ from rnn_ref.diagnosis.packed_calls import about_packed_calls
 from rnn_ref.diagnosis.probes import PROBES, lack
 from rnn_ref.diagnosis.putting_back import single
 from rnn_ref.diagnosis.reproducer import shown
-from rnn_ref.judging.failures import Failure, Kind
+from rnn_ref.judging.failures import Failure, Kind, SubjectFault
 from rnn_ref.judging.judge import Judge
 from rnn_ref.judging.properties import Property
 from rnn_ref.judging.subject import Subject
@@ -134,7 +136,9 @@ class Explainer:
                 later = self.of_later_calls(judge, case)
                 known = later if later and later.sentences else known
             if known:
-                return {"follows": NETWORK, "diagnosis": as_data(known)}
+                names = [] if known.sentences else written(judge, case)
+                data = as_data(known) | (writing(names) if names else {})
+                return {"follows": NETWORK, "diagnosis": data}
             if plain is not None:
                 return {"follows": NETWORK}
             if later := self.of_later_calls(judge, case):
@@ -220,6 +224,25 @@ class Explainer:
         if form not in self.tried:
             self.tried[form] = diagnose(subject, case or form, seconds=SECONDS)
         return self.tried[form]
+
+
+def written(judge: Judge, case: Case) -> list[str]:
+    """Name the arguments that a plain call writes into; none if it raises."""
+    subject, problem = judge.subject, judge.subject.problem(case)
+    with judge.around(), torch.no_grad():
+        leaves = subject.leaves(problem)
+        before = {name: leaf.clone() for name, leaf in leaves.items()}
+        try:
+            subject.forward(problem, subject.build(problem), leaves)
+        except SubjectFault:
+            return []
+    return [name for name, leaf in leaves.items() if not torch.equal(leaf, before[name])]
+
+
+def writing(names: Sequence[str]) -> dict[str, Any]:
+    """Say, as data, into which arguments a call writes."""
+    said = f"a call writes into {' and '.join(names)}"
+    return {"sentences": [said], "text": "what reads them later reads other numbers"}
 
 
 def of_nothing(judge: Judge, declared: Property, structure: str) -> dict[str, Any]:
