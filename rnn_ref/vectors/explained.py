@@ -42,21 +42,30 @@ class OfGiven(Sifting):
     def confirmed(self, tier: Listing, survivors: list[str]) -> list[str]:
         """Keep what no right case refutes; and of that, what explains other wrong cases."""
         explained = 1
+        unlike = 0
         for trial in sorted(self.trials[1:], key=lambda trial: bool(trial.wrong_elements)):
             left = self.filtered(tier, trial, survivors)
             if left and trial.wrong_elements and self.is_about(tier, trial, left):
                 explained += 1
             elif trial.wrong_elements:
+                unlike += wrong_kinds(trial) == wrong_kinds(self.trials[0])
                 continue  # of another cause
             survivors = left
         if tier in WIDENING:
             survivors = survivors[:1]  # those after it allow more
-        return survivors if explained >= WRONG_CASES and len(survivors) <= 2 else []
+        # What is so by chance of two cases is not of most that are wrong in the same arrays.
+        stated = explained >= WRONG_CASES and explained > unlike
+        return survivors if stated and len(survivors) <= 2 else []
 
     def is_about(self, tier: Listing, trial: Trial, sentences: Sequence[str]) -> bool:
         """Tell whether sentences are about something that a trial's network has."""
         listed = {hypothesis.sentence for hypothesis in tier(trial.oracle.problem)}
         return bool(listed.intersection(sentences))
+
+
+def wrong_kinds(trial: Trial) -> set[str]:
+    """Name the arrays that are wrong, of parameters their kinds."""
+    return {name.partition("_l")[0] for name, mask in trial.wrong.items() if mask.any()}
 
 
 def explain(judged: Sequence[Judged]) -> None:

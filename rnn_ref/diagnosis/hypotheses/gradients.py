@@ -92,6 +92,8 @@ def factors(p: Problem) -> dict[str, float]:
         if k > 1:
             found[f"is divided by {words}"] = 1 / k
             found[f"is multiplied by {words}"] = float(k)
+    if T != N:
+        found["is multiplied by the number of steps over the batch size"] = T / N
     return found
 
 
