@@ -29,7 +29,14 @@ from rnn_ref.judging.outcome import Outcome
 from rnn_ref.judging.subject import Subject
 from tests.subjects.correct import Float64Inside, Float64Throughout
 from tests.subjects.misbehaving import Halved
+from tests.subjects.unusual import (
+    ClippedArgument,
+    DropsOfNonzero,
+    OtherMasksWithGradients,
+    OtherOrderBesideNaN,
+)
 from tests.support.judging import PROPERTIES, sharing_answers
+from tests.support.judging import outcomes as outcomes_of
 
 ONE = Bounded([1.0, 2.0], np.array([0.1, 0.0]), rounding=ROUNDING["float64"])
 
@@ -69,6 +76,24 @@ def test_a_correct_rnn_is_not_blamed_where_a_rule_was_once_unsound(name: str) ->
     judged = [outcome for outcome in outcomes if not outcome.not_judged]
     assert len(judged) >= 20
     assert all(outcome.elements > outcome.open for outcome in judged)
+
+
+OWN_WAYS = (
+    (OtherOrderBesideNaN, "special_values_stay_in_their_row"),
+    (OtherOrderBesideNaN, "special_values_stay_in_their_packed_sequence"),
+    (ClippedArgument, "tanh_of_what_is_large_is_one"),
+    (OtherMasksWithGradients, "training_goes_forward_and_back_through_one_mask"),
+    (DropsOfNonzero, "training_goes_forward_and_back_through_one_mask"),
+    (DropsOfNonzero, "layers_draw_masks_of_their_own"),
+)
+
+
+@pytest.mark.parametrize(("factory", "name"), OWN_WAYS)
+def test_a_correct_rnn_may_go_a_way_of_its_own(factory: type, name: str) -> None:
+    """Other orders beside NaN, a clipped argument of tanh, or other masks are no faults."""
+    subject = Subject("correct", factory)
+    found = [outcome.failure for outcome in outcomes_of(subject, name, seed=2)]
+    assert found == [None] * len(found)
 
 
 def worst(got: list[float]) -> float:

@@ -115,7 +115,7 @@ def sources(
     found: dict[int, int] = {}
     for i in np.flatnonzero(over.reshape(len(over), -1).any(axis=1)).tolist():
         off = np.abs(got[i] - expected)
-        fits = (off <= bound).reshape(len(over), -1).all(axis=1)
+        fits = ((off <= bound) & np.isfinite(bound)).reshape(len(over), -1).all(axis=1)
         if not fits.any():
             return {}
         found[i] = int(np.argmax(fits))
