@@ -338,7 +338,7 @@ def test_what_wrong_indices_have_in_common_is_said(wrong: list[int], said: str) 
 
 
 def test_the_fields_that_a_failure_needs_are_named() -> None:
-    """A fault of the reverse direction needs D2, whatever the sizes."""
+    """A fault of the reverse direction of batches needs a batch axis, whatever the sizes."""
     judge = Judge(Subject("tests:subject", ScaledReverse), BOTH, 20)
     declared = PROPERTIES["every_step_obeys_the_recurrence"]
     outcome = judge.judge(declared, "bidirectional")
@@ -346,7 +346,7 @@ def test_the_fields_that_a_failure_needs_are_named() -> None:
     case = Case.parse(outcome.failure.case)
     found = fields_that_matter(judge, declared, "bidirectional", case, seconds=20)
     assert {"T", "N", "I", "H", "bias", "dtype"} <= set(found.free)
-    assert found.needs == ()  # the structure has two directions alone
+    assert found.needs == ("a batch axis",)  # the structure has two directions alone
 
 
 class ScaledWithoutBias(nn.RNN):

@@ -145,18 +145,20 @@ NEARLY = 8
 def told_by(entry: Entry, least: int) -> tuple[Any, ...]:
     """Order failures of one cause: what shows it itself, a probe, then the smallest case.
 
-    An exception from lines that are not the subject's tells least. Of cases that are nearly the
+    An exception from lines that are not the subject's tells least, and a gradient less than
+    results, from which it follows. Of cases that are nearly the
     smallest, of size `least`, one of the plainest groups is told.
     """
     failure, settings = entry["failure"], entry["findings"].get("follows") == SETTINGS
     origin = Kind.FACT if settings else Kind.NUMBERS
     elsewhere = bool(failure["raised"]) and not failure["raised"]["own"]
     probed = entry["name"].startswith(CAPABILITY)
+    gradient = any(c["name"].startswith("gradient") for c in failure["comparisons"][:1])
     product, _ = size(failure["case"])
     near = product <= NEARLY * least
     group = PLAINEST.index(entry["group"]) if entry["group"] in PLAINEST else len(PLAINEST)
     plainest = group if near else len(PLAINEST), product, len(failure["case"].split())
-    return failure["kind"] != origin, elsewhere, not probed, not near, *plainest
+    return failure["kind"] != origin, elsewhere, not probed, gradient, not near, *plainest
 
 
 SIMPLEST: dict[str, Any] = {

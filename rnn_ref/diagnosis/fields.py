@@ -10,7 +10,9 @@ from rnn_ref.cases.case import FLAGS, SIZES, Case
 from rnn_ref.cases.selection import outside
 from rnn_ref.diagnosis.budget import Budget
 from rnn_ref.diagnosis.causes import SIMPLEST
-from rnn_ref.judging.judge import Judge, fails
+from rnn_ref.diagnosis.draws import is_quick
+from rnn_ref.judging.judge import Judge
+from rnn_ref.judging.outcome import Outcome, Violation
 from rnn_ref.judging.properties import Property
 
 OTHERS: dict[str, Sequence[Any]] = {
@@ -29,6 +31,15 @@ OTHERS: dict[str, Sequence[Any]] = {
 SEEDS = 3
 """How many other seeds must hold as well, before a value is said to hold."""
 
+RICHER = {"T": 5, "N": 3, "I": 3, "H": 4}
+"""Sizes of a case that must hold as well: in the smallest a fault may need more than elsewhere."""
+
+WITHOUT = {"batch_first": "steps before rows", "unbatched": "a batch axis"}
+"""What a failure needs that needs a flag's absence, where that has a name."""
+
+LAYOUT = ("batch_first", "unbatched")
+"""The fields that are tried last, and named together if both are free."""
+
 
 @dataclass(frozen=True)
 class Fields:
@@ -40,7 +51,9 @@ class Fields:
     def __str__(self) -> str:
         if not self.needs:
             return ""
-        free = f"; any {', '.join(self.free)}" if self.free else ""
+        whole = self.free[-2:] == LAYOUT
+        names = [*self.free[:-2], "layout"] if whole else [n for n in self.free if n not in LAYOUT]
+        free = f"; any {', '.join(names)}" if names else ""
         return f"needs {' and '.join(self.needs)}{free}"
 
 
@@ -55,21 +68,50 @@ def fields_that_matter(
     needs: list[str] = []
     free: list[str] = []
     seeds = [case.seed, *range(SEEDS)]
-    others = {**OTHERS, "dtype": judge.dtypes}
+    others = {**OTHERS, "dtype": judge.dtypes, **dict.fromkeys(LAYOUT, (True, False))}
     for name in sorted(others, key=lambda name: is_simplest(case, name)):
         values = others[name]
         fail: dict[Any, bool] = {}
         for other in variations(judge, declared, structure, case, name, values):
             if not budget.left:
                 return Fields(tuple(needs), tuple(free))
-            fail[getattr(other, name)] = any(
-                fails(judge, declared, replace(other, seed=seed)) for seed in seeds
-            )
+            failed = any_fails(judge, declared, structure, other, name, seeds)
+            if failed is not None:
+                fail[getattr(other, name)] = failed
         if fail and all(fail.values()):
             free.append(name)
         elif word := needed(name, getattr(case, name), fail):
             needs.append(word)
     return Fields(tuple(needs), tuple(free))
+
+
+def any_fails(
+    judge: Judge, declared: Property, structure: str, case: Case, name: str, seeds: Sequence[int]
+) -> bool | None:
+    """Tell whether a case fails from some seed, or one of larger sizes does.
+
+    Return None where no element can be compared, which tells nothing.
+    """
+    larger = {size: max(getattr(case, size), most) for size, most in RICHER.items() if size != name}
+    richer = replace(case, **larger | ({"N": 1} if case.unbatched else {}))
+    told = [fails_or_is_open(judge, declared, replace(case, seed=seed)) for seed in seeds]
+    if (
+        not any(told)
+        and is_quick(richer)
+        and not outside(richer, judge.domain(declared, structure))
+    ):
+        told += [fails_or_is_open(judge, declared, replace(richer, seed=seed)) for seed in seeds]
+    return None if all(each is None for each in told) else any(told)
+
+
+def fails_or_is_open(judge: Judge, declared: Property, case: Case) -> bool | None:
+    """Tell whether a property fails for a case; None if all of it is left open."""
+    outcome = Outcome()
+    try:
+        judge.judge_case(declared, case, outcome)
+    except Violation:
+        return True
+    return None if outcome.elements == outcome.open else False
 
 
 def is_simplest(case: Case, name: str) -> bool:
@@ -90,7 +132,8 @@ def variations(
     for value in values:
         if value == getattr(case, name) or (name == "N" and case.unbatched):
             continue
-        other = replace(case, **{name: value})
+        rows = {"N": 1} if name == "unbatched" and value else {}
+        other = replace(case, **{name: value} | rows)
         if not outside(other, domain):
             yield other
 
@@ -111,7 +154,7 @@ def needed(name: str, own: Any, fail: dict[Any, bool]) -> str:
     if len(failing) > 1:
         return ""
     if name in FLAGS:
-        return name if own else f"no {name}"
+        return name if own else WITHOUT.get(name, f"no {name}")
     return f"{name}{own}" if name in SIZES else str(own)
 
 
