@@ -177,6 +177,18 @@ def test_what_is_wrong_with_one_thing_in_histories_too_is_one_cause(used: str) -
     assert [cause.sentence for cause in causes(both)] == ["nothing is dropped"]
 
 
+def test_what_no_time_was_left_for_stands_under_the_only_diagnosis() -> None:
+    """Wrong results that nothing was tried on are no cause of their own; what was tried is one."""
+    said = {"of": "results", "sentences": ["all is too large"], "text": ""}
+    none = {"of": "results", "sentences": [], "text": "none of them"}
+    name = "every_step_obeys_the_recurrence"
+    known = entry(ScaledReverse, name, follows="network", diagnosis=said)
+    untried = entry(ScaledReverse, name, follows="network", gradients=[])
+    tried = entry(ScaledReverse, name, follows="network", diagnosis=none)
+    assert [c.sentence for c in causes([untried, known])] == ["all is too large"]
+    assert len(causes([tried, known])) == 2
+
+
 def test_what_right_results_mend_stands_under_the_only_diagnosis() -> None:
     """Another use in which the network is wrong is no cause of its own; beside two it is one."""
     said = [{"of": "results", "sentences": [text], "text": ""} for text in ("one", "other")]

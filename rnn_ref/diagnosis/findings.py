@@ -26,6 +26,7 @@ from rnn_ref.diagnosis.joining import (
     PACKED,
     PACKING,
     SETTINGS,
+    SPECIAL,
     USES,
 )
 from rnn_ref.diagnosis.later_calls import about_later_calls
@@ -272,7 +273,8 @@ def is_told(found: dict[str, Any]) -> bool:
 def uses(declared: Property, case: Case) -> set[str]:
     """Name what a property, or a case's history, uses besides plain calls."""
     hooks = ["hook"] if "unwritten.hooks" in declared.promises else []
-    return {*declared.needs, *words_of(case.history), *hooks}
+    special = [SPECIAL] if "unwritten.special" in declared.promises else []
+    return {*declared.needs, *words_of(case.history), *hooks, *special}
 
 
 def of_probe(judge: Judge, name: str, failure: Failure) -> dict[str, Any]:

@@ -17,7 +17,10 @@ Entry = dict[str, Any]
 ONE_FACT = ("dropout",)
 """Groups whose properties look at one thing from several sides: their failures are one cause."""
 
-JOINED = ("dropout", "keyword", "hook")
+SPECIAL = "special"
+"""What properties use that put NaN or an infinity into an array."""
+
+JOINED = ("dropout", "keyword", "hook", SPECIAL)
 """What shows in histories and with packed input too, where a plain call is right: one cause."""
 
 CRASHES = (Kind.ENDED, Kind.HUNG, Kind.MEMORY)
@@ -55,6 +58,7 @@ def joined(entries: Iterable[Entry]) -> list[list[Entry]]:
     for used in JOINED:
         join(grouped, used)
     join_equal_facts(grouped)
+    join_untried(grouped)
     join_other_uses(grouped)
     return list(grouped.values())
 
@@ -102,6 +106,23 @@ def join_equal_facts(grouped: Groups) -> None:
         whats = {fact["what"] if fact else "" for fact in facts}
         if len(whats) == 1 and "" not in whats and first.setdefault(what := whats.pop(), of) != of:
             grouped[first[what]] += grouped.pop(of)
+
+
+def join_untried(grouped: Groups) -> None:
+    """Join what is wrong with the network to its one diagnosis, where no time was left for more.
+
+    Both are right with right results of the network. What no hypothesis explains stays apart.
+    """
+    named, untried = [], []
+    for of, group in grouped.items():
+        if all(e["findings"].get("follows") == NETWORK for e in group):
+            if of[0] == "numbers":
+                named.append(of)
+            elif not any(diagnosis_of(e) for e in group):
+                untried.append(of)
+    if len(named) == 1:
+        for of in untried:
+            grouped[named[0]] += grouped.pop(of)
 
 
 def join_other_uses(grouped: Groups) -> None:

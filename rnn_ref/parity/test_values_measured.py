@@ -40,7 +40,7 @@ def test_tanh_is_accurate_over_its_whole_range(case: Case, subject: Subject) -> 
     return [Comparison("tanh", 3 * ROWS * UNITS, ratio=tanh.units / subject.tanh)]
 
 
-@holds_for(promises=("unwritten.special",), at_most=5)
+@holds_for(promises=("unwritten.subnormal",), at_most=5)
 def test_subnormal_numbers_are_kept(case: Case, subject: Subject) -> list[Comparison]:
     """They are not taken for zero, unless --subnormals flushed accepts it."""
     accepted = subject.flushes or case.dtype in subject.flushed
