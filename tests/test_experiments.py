@@ -14,7 +14,7 @@ from rnn_ref.cases.case import Case
 from rnn_ref.diagnosis.dropout import about_dropout
 from rnn_ref.diagnosis.experiment import diagnose
 from rnn_ref.diagnosis.hypotheses.measured import shortest
-from rnn_ref.diagnosis.later_calls import about_later_calls
+from rnn_ref.diagnosis.later_calls import about_later_calls, about_unread
 from rnn_ref.diagnosis.regions import parts
 from rnn_ref.judging.subject import Subject
 from tests.faults import gradients as gradients_of
@@ -230,6 +230,28 @@ def test_what_a_later_call_is_made_of_is_said(sentence: str) -> None:
     diagnosis = about_later_calls(with_faulty(LATER[sentence]), Case.parse(SINGLE))
     assert diagnosis
     assert diagnosis.sentences == (sentence,)
+
+
+class KeepsWeightsByShape(PlainRNN):
+    """Every module uses the first W_hh of its shape that the process saw."""
+
+    kept: ClassVar[dict[Any, Tensor]] = {}
+
+    def run_direction(self, x: Tensor, h_0: Tensor, *weights: Tensor) -> Tensor:
+        W_ih, W_hh, *biases = weights
+        first = self.kept.setdefault((W_hh.shape, W_hh.dtype), W_hh.detach().clone())
+        return super().run_direction(x, h_0, W_ih, first, *biases)
+
+
+def test_weights_from_elsewhere_are_said() -> None:
+    """Where other weights change nothing, they are named; of a correct RNN none are."""
+    subject = Subject("tests:subject", KeepsWeightsByShape)
+    diagnosis = about_unread(subject, Case.parse(SINGLE))
+    assert diagnosis
+    (said,) = diagnosis.sentences
+    assert said.startswith("a call takes weight_hh from elsewhere")
+    for correct in CORRECT:
+        assert about_unread(Subject(correct.__name__, correct), Case.parse(DEEP)) is None
 
 
 @pytest.mark.parametrize("correct", [nn.RNN, *CORRECT])

@@ -29,7 +29,7 @@ from rnn_ref.diagnosis.joining import (
     SPECIAL,
     USES,
 )
-from rnn_ref.diagnosis.later_calls import about_later_calls
+from rnn_ref.diagnosis.later_calls import about_later_calls, about_unread
 from rnn_ref.diagnosis.mending import (
     forms_built,
     holds_with,
@@ -133,13 +133,9 @@ class Explainer:
             with judge.around():
                 diagnoses = (self.diagnosis(judge, form) for form in forms)
                 known = next(filter(None, diagnoses), None)
-            if known and not known.sentences:  # what one call leaves may spoil all later ones
-                later = self.of_later_calls(judge, case)
-                known = later if later and later.sentences else known
             if known:
-                names = [] if known.sentences else written(judge, case)
-                data = as_data(known) | (writing(names) if names else {})
-                return {"follows": NETWORK, "diagnosis": data}
+                said = as_data(known) if known.sentences else self.otherwise(judge, case, known)
+                return {"follows": NETWORK, "diagnosis": said}
             if plain is not None:
                 return {"follows": NETWORK}
             if later := self.of_later_calls(judge, case):
@@ -159,6 +155,20 @@ class Explainer:
         if not holds and holds_with(mended_settings(judge.subject), judge, declared, case):
             return {"follows": SETTINGS}
         return {"follows": USES} if holds and failure.kind != Kind.EXCEPTION else {}
+
+    def otherwise(self, judge: Judge, case: Case, known: Diagnosis) -> dict[str, Any]:
+        """Say, as data, what else spoils a plain call that no hypothesis explains.
+
+        What the call before left, weights from elsewhere, or an argument that is written into.
+        """
+        if (later := self.of_later_calls(judge, case)) and later.sentences:
+            return as_data(later)
+        with judge.around():
+            elsewhere = about_unread(judge.subject, case)
+        if elsewhere:
+            return as_data(elsewhere)
+        names = written(judge, case)
+        return as_data(known) | (writing(names) if names else {})
 
     def of_later_calls(self, judge: Judge, case: Case) -> Diagnosis | None:
         """Diagnose the second call of a case's form, once."""

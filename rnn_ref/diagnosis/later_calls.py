@@ -25,6 +25,7 @@ from rnn_ref.diagnosis.draws import FIRST, MORE, sized
 from rnn_ref.diagnosis.experiment import WRONG_CASES, Diagnosis
 from rnn_ref.diagnosis.hypotheses.measured import Seen, measured
 from rnn_ref.diagnosis.hypotheses.terms import about_terms
+from rnn_ref.diagnosis.places import KINDS
 from rnn_ref.diagnosis.regions import Part, parts
 from rnn_ref.diagnosis.trial import over
 from rnn_ref.judging.failures import SubjectFault
@@ -149,6 +150,50 @@ def two_calls(subject: Subject, case: Case) -> TwoCalls | None:
     except SubjectFault:
         return None
     return TwoCalls(earlier, problem, first, second)
+
+
+def about_unread(subject: Subject, case: Case) -> Diagnosis | None:
+    """Say which weights a call takes from elsewhere: others change nothing in its results.
+
+    Return None if each counts, or if a call raises.
+    """
+    wrong, elements, cases = 0, 0, 0
+    unread: list[str] | None = None
+    for seed, sizes in enumerate(FIRST[:WRONG_CASES], start=70):
+        calls = two_calls(subject, sized(case, sizes, seed, plain=True).case)
+        found = [] if calls is None else unread_in(subject, calls)
+        if calls is None or not found or unread not in (None, found):
+            return None
+        unread, cases = found, cases + 1
+        wrong += calls.count(calls.right)
+        elements += sum(array.size for array in calls.got.values())
+    names = " and ".join(unread or [])
+    said = f"a call takes {names} from elsewhere: others change nothing in its results"
+    return Diagnosis("a later call", (said,), wrong, elements, cases, len(KINDS))
+
+
+def unread_in(subject: Subject, calls: TwoCalls) -> list[str]:
+    """Name the kinds of weights that may be others without a change of the second call."""
+    found = []
+    for kind in KINDS:
+        names = [name for name in calls.problem.parameters if name.startswith(kind)]
+        others = {name: calls.earlier.parameters[name] for name in names}
+        problem = replace(calls.problem, parameters=calls.problem.parameters | others)
+        if not names or not are_apart(results_of(Oracle(problem)), calls.right):
+            continue
+        try:
+            run = subject.run(problem)
+        except SubjectFault:
+            return []
+        again = {"output": run.output, "h_n": run.h_n}
+        if all(np.array_equal(again[name], calls.got[name]) for name in again):
+            found.append(kind)
+    return found
+
+
+def are_apart(one: Expected, other: Expected) -> bool:
+    """Tell whether two results can't be of one call."""
+    return any(bool(over(value_of(one[name]), other[name]).any()) for name in one)
 
 
 def regions(calls: TwoCalls) -> Iterator[tuple[str, int, Part]]:

@@ -292,6 +292,8 @@ def right_results(mend: Mend, module: Any, noted: Any, results: Any) -> Any:
         with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
             warnings.simplefilter("ignore")
             torch.set_rng_state(generator)
+            # The module's own code may draw less than torch's, and later calls go on from there.
+            torch.manual_seed(int(torch.randint(2**62, ())))
             skeleton = mend.right(*mend.arguments, **{**dict(mend.options), "device": "meta"})
             skeleton.train(module.training)
             weights = {name: getattr(module, name) for name, _ in skeleton.named_parameters()}
