@@ -134,8 +134,8 @@ class Explainer:
                 diagnoses = (self.diagnosis(judge, form) for form in forms)
                 known = next(filter(None, diagnoses), None)
             if known:
-                said = as_data(known) if known.sentences else self.otherwise(judge, case, known)
-                return {"follows": NETWORK, "diagnosis": said}
+                told = as_data(known) if known.sentences else self.otherwise(judge, case, known)
+                return {"follows": NETWORK, "diagnosis": told}
             if plain is not None:
                 return {"follows": NETWORK}
             if later := self.of_later_calls(judge, case):
@@ -163,10 +163,6 @@ class Explainer:
         """
         if (later := self.of_later_calls(judge, case)) and later.sentences:
             return as_data(later)
-        with judge.around():
-            elsewhere = about_unread(judge.subject, case)
-        if elsewhere:
-            return as_data(elsewhere)
         names = written(judge, case)
         return as_data(known) | (writing(names) if names else {})
 
@@ -175,7 +171,9 @@ class Explainer:
         form = replace(case, seed=0, variant="", loss="both", T=1, N=1, I=1, H=1)
         if form not in self.later and self.seconds > 0:
             with judge.around():
-                self.later[form] = about_later_calls(judge.subject, form)
+                later = about_later_calls(judge.subject, form)
+                told = later and later.sentences
+                self.later[form] = later if told else about_unread(judge.subject, form) or later
         return self.later.get(form)
 
     def of_packed_calls(self, judge: Judge, case: Case) -> Diagnosis | None:
