@@ -135,6 +135,8 @@ class Explainer:
                 known = next(filter(None, diagnoses), None)
             if known:
                 told = as_data(known) if known.sentences else self.otherwise(judge, case, known)
+                if known.of == "gradients" and (names := written(judge, case)):
+                    told |= writing(names)  # what a hypothesis says of them is so by chance
                 return {"follows": NETWORK, "diagnosis": told}
             if plain is not None:
                 return {"follows": NETWORK}

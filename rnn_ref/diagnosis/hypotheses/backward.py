@@ -28,8 +28,11 @@ FIELDS = {
 """The fields of Weights by the words for their gradients."""
 
 
-def about_products(p: Problem) -> Iterator[tuple[str, Differentiate]]:
-    """List what gradients of the sums some of the gradients may be taken of."""
+def about_products(p: Problem, *, renamed: bool) -> Iterator[tuple[str, Differentiate]]:
+    """List what gradients of the sums some of the gradients may be taken of.
+
+    With `renamed`, by the names that other forms of cases have too.
+    """
     N = p.input.shape[1]
     others: dict[str, Callable[[Run, Array], Array]] = {
         "is taken without the slope of the nonlinearity": lambda r, _: before_slope(r),
@@ -39,7 +42,7 @@ def about_products(p: Problem) -> Iterator[tuple[str, Differentiate]]:
         others["leaves the last step out"] = lambda r, da: stored(
             da * but(len(da), 0 if r.d else -1, 3)
         )
-        if p.D == 2:
+        if p.D == 2 or renamed:
             others["leaves the step that is read last out"] = lambda r, da: stored(
                 da * but(len(da), -1, 3)
             )

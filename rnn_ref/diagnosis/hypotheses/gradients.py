@@ -54,17 +54,19 @@ def local_gradients(p: Problem) -> list[Hypothesis]:
 
 
 def renamed_gradients(p: Problem) -> list[Hypothesis]:
-    """List what may be wrong with gradients of a part of the network, by all its names."""
+    """List what may be wrong with gradients, by names that other forms of cases have too."""
     among = named_parts(p.L, p.D)
-    return [*(h for where in among for h in by_name(p, where)), *of_parts(p, among)]
+    whole = local(p, everywhere(p.L, p.D), renamed=True)
+    named = [h for where in among for h in by_name(p, where)]
+    return [*named, *of_parts(p, among, renamed=True), *whole]
 
 
-def of_parts(p: Problem, among: list[Where]) -> list[Hypothesis]:
+def of_parts(p: Problem, among: list[Where], *, renamed: bool = False) -> list[Hypothesis]:
     """List what may be wrong with the backward pass of some parts of the network."""
     return [
         h._replace(reach=with_others(where, p.L, p.D, above=False))
         for where in among
-        for h in local(p, where)
+        for h in local(p, where, renamed=renamed)
     ]
 
 
@@ -141,13 +143,13 @@ def about_arguments(p: Problem) -> Iterator[Hypothesis]:
         )
 
 
-def local(p: Problem, where: Where) -> Iterator[Hypothesis]:
+def local(p: Problem, where: Where, *, renamed: bool = False) -> Iterator[Hypothesis]:
     """List what may be wrong with the derivative of some runs."""
     for sentence, differentiates in (
         *about_time(p),
         *about_step(p, where),
         *about_slope(p),
-        *((*about_recurrence(p), *about_products(p)) if is_wide(p, where) else ()),
+        *((*about_recurrence(p), *about_products(p, renamed=renamed)) if is_wide(p, where) else ()),
     ):
         yield changed_backward(
             where.named(sentence),

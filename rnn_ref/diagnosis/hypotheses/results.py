@@ -66,6 +66,7 @@ def renamed_hypotheses(p: Problem) -> list[Hypothesis]:
         *orders_of_h_n(p.L, p.D, renamed=True),
         *renamed_h_0(p),
         *of_one_layer(p),
+        *local(p, everywhere(p.L, p.D), renamed=True),
     ]
 
 
@@ -88,7 +89,7 @@ def local(p: Problem, where: Where, *, renamed: bool = False) -> Iterator[Hypoth
         if p.input.shape[0] > 1 and i < 2:  # another nonlinearity, or none
             change = Change(places=where.places, activation=activation, steps=Steps.FIRST)
             yield changed(where.named(f"{sentence} at the first step"), change)
-    for sentence, runs in (*about_time(p), *about_step(p, where)):
+    for sentence, runs in (*about_time(p, renamed=renamed), *about_step(p, where)):
         yield changed(where.named(sentence), Change(places=where.places, runs=runs))
     for sentence, change in biases_at_steps(p, where):
         yield changed(where.named(sentence), change)
@@ -197,12 +198,12 @@ def borrow(
 # Time.
 
 
-def about_time(p: Problem) -> Iterator[tuple[str, Runs]]:
-    """List changes of how a direction goes over time."""
+def about_time(p: Problem, *, renamed: bool) -> Iterator[tuple[str, Runs]]:
+    """List changes of how a direction goes over time, by the names of other forms if `renamed`."""
     T = p.input.shape[0]
     if T < 2:
         return
-    if p.h_0 is not None:
+    if p.h_0 is not None or renamed:
         yield "the recurrence is cut: each step starts from h_0", partial(restarted, every=1)
     yield "each step reads the state two steps before it", interleaved
     yield "each step reads the input of the step before it", delayed
