@@ -300,7 +300,29 @@ def right_results(mend: Mend, module: Any, noted: Any, results: Any) -> Any:
             mended = torch.func.functional_call(skeleton, weights, arguments, named)
     except (AttributeError, RuntimeError, ValueError, TypeError):
         return None
+    mended = in_dtype_of(results, mended)
     return mended if forms(mended) == forms(results) else None
+
+
+def in_dtype_of(results: Any, mended: Any) -> Any:
+    """Bring what torch returns under autocast, in a lower dtype, to the dtype of the results.
+
+    Elsewhere the results' dtype is torch's, or they are wrong: those are left.
+    """
+    if not (isinstance(results, tuple) and len(results) == len(mended) == 2):
+        return mended
+    output, h_n = mended
+    if h_n.dtype not in LOWER or not isinstance(results[1], torch.Tensor):
+        return mended
+    dtype = results[1].dtype
+    data = output.data if isinstance(output, PackedSequence) else output
+    raised = data.to(dtype)
+    output = output._replace(data=raised) if isinstance(output, PackedSequence) else raised
+    return output, h_n.to(dtype)
+
+
+LOWER = (torch.bfloat16, torch.float16)
+"""The dtypes in which calls under autocast compute."""
 
 
 def forms(results: Any) -> Any:

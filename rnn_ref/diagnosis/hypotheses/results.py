@@ -89,7 +89,7 @@ def local(p: Problem, where: Where, *, renamed: bool = False) -> Iterator[Hypoth
         if p.input.shape[0] > 1 and i < 2:  # another nonlinearity, or none
             change = Change(places=where.places, activation=activation, steps=Steps.FIRST)
             yield changed(where.named(f"{sentence} at the first step"), change)
-    for sentence, runs in (*about_time(p, renamed=renamed), *about_step(p, where)):
+    for sentence, runs in (*about_time(p, renamed=renamed), *about_step(p, where, renamed=renamed)):
         yield changed(where.named(sentence), Change(places=where.places, runs=runs))
     for sentence, change in biases_at_steps(p, where):
         yield changed(where.named(sentence), change)

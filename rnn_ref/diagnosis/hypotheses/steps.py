@@ -19,8 +19,11 @@ TILES = (4, 8, 16, 32)
 """How many numbers a kernel may take at once."""
 
 
-def about_step(p: Problem, where: Where) -> Iterator[tuple[str, Runs]]:
-    """List changes of what a step adds up before its nonlinearity, and after it."""
+def about_step(p: Problem, where: Where, *, renamed: bool) -> Iterator[tuple[str, Runs]]:
+    """List changes of what a step adds up before its nonlinearity, and after it.
+
+    With `renamed`, by the names that other forms of cases have too.
+    """
     name = p.nonlinearity
     yield f"{name} is applied to what is read alone, the recurrent part is added after it", outside
     if p.bias:
@@ -43,6 +46,8 @@ def about_step(p: Problem, where: Where) -> Iterator[tuple[str, Runs]]:
         yield "each step reads the input of the step after it, the last one its own", early
         yield "each step reads the input of the step after it, the last one zeros", early_or_zero
     yield from about_tiles(p, where)
+    if p.L > 1 or renamed:
+        yield from about_first_inputs(p, where)
 
 
 BIASES = ("b_ih", "b_hh")
@@ -111,8 +116,7 @@ def early_or_zero(x: Array, h: Array, w: Weights, f: Activation) -> Array:
 
 def about_tiles(p: Problem, where: Where) -> Iterator[tuple[str, Runs]]:
     """List what loops over full tiles leave out, with small sizes computed whole or not at all."""
-    reads = max(p.input.shape[2], p.D * p.H if p.L > 1 else 0)
-    below = "inputs" if any(place.l == 0 for place in where.places) else "units of the layer below"
+    reads, below = what_is_read(p, where)
     for k in TILES:
         rest = f"after the last full tile of {k}"
         for whole, end in ((False, ""), (True, ", where there is one,")):
@@ -130,6 +134,26 @@ def about_tiles(p: Problem, where: Where) -> Iterator[tuple[str, Runs]]:
                     f"{below} {rest}{end} are not read by {{weight_ih}}",
                     partial(cut, k=k, whole=whole, change=unread_inputs),
                 )
+
+
+def about_first_inputs(p: Problem, where: Where) -> Iterator[tuple[str, Runs]]:
+    """List how many inputs may be read in every layer; of a single one others tell it."""
+    reads, below = what_is_read(p, where)
+    for k in (4, 8, 16, 32, 64):
+        if k < reads:
+            sentence = f"{below} from {k} on are not read by {{weight_ih}}"
+            yield sentence, partial(reading_first, k=k)
+
+
+def reading_first(x: Array, h: Array, w: Weights, f: Activation, k: int) -> Array:
+    """Run with weights of 0 for inputs from k on."""
+    return run(x, h, unread_inputs(w, lambda n: np.where(np.arange(n) < k, 1.0, 0.0)), f)
+
+
+def what_is_read(p: Problem, where: Where) -> tuple[int, str]:
+    """Say how many numbers a layer reads at most, and what they are."""
+    below = "inputs" if any(place.l == 0 for place in where.places) else "units of the layer below"
+    return max(p.input.shape[2], p.D * p.H if p.L > 1 else 0), below
 
 
 def kept(n: int, k: int, whole: bool) -> Any:
