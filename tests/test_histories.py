@@ -15,6 +15,7 @@ from rnn_ref.cases.history import (
     TOGETHER,
     TRAITS,
     WORDS,
+    chosen,
     normal,
     plan,
     to_pick,
@@ -91,8 +92,9 @@ def test_unknown_steps_are_no_case(history: str) -> None:
 
 
 def test_every_word_is_drawn() -> None:
-    """Each word is picked by itself, or comes with another."""
-    drawn = {"call", "backward", DROPOUT, *to_pick(WORDS)}
+    """Each word is picked by itself, comes with another, or is a trait of some calls."""
+    some = {word for n in range(256) for word in chosen(n, ["call"], WORDS).split("+")}
+    drawn = {"backward", DROPOUT, *some, *to_pick(WORDS)}
     assert drawn | {word for words in TOGETHER.values() for word in words} == WORDS.keys()
 
 
