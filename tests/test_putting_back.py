@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import threading
 from dataclasses import replace
 from typing import Any
 
 import pytest
+import torch
 from torch import Tensor, nn
 
 from rnn_ref.cases.case import Case
@@ -15,7 +17,7 @@ from rnn_ref.diagnosis.findings import Explainer, of_probe
 from rnn_ref.diagnosis.joining import ATTRIBUTE, METHOD, SEED
 from rnn_ref.diagnosis.mending import holds_with, mended_network
 from rnn_ref.diagnosis.probes import lacking
-from rnn_ref.diagnosis.putting_back import single
+from rnn_ref.diagnosis.putting_back import no_seeding, single
 from rnn_ref.judging.judge import Judge, fails
 from rnn_ref.judging.subject import Subject
 from rnn_ref.process.settings import restoring_settings
@@ -142,3 +144,22 @@ def test_right_results_are_right_for_what_hooks_make_of_the_input() -> None:
     assert failure
     mended = replace(judge, subject=mended_network(subject))
     assert not fails(mended, PROPERTIES[FORWARD], Case.parse(failure.case))
+
+
+def test_calls_that_run_at_once_leave_the_functions_that_seed() -> None:
+    """A call that begins while another sets no generator, and ends after it, puts all back."""
+    before, begun, ended = torch.manual_seed, threading.Event(), threading.Event()
+
+    def outlast() -> None:
+        with no_seeding():
+            begun.set()
+            ended.wait(10)
+
+    with no_seeding():
+        other = threading.Thread(target=outlast)
+        other.start()
+        assert begun.wait(10)
+    assert torch.manual_seed is not before
+    ended.set()
+    other.join()
+    assert torch.manual_seed is before

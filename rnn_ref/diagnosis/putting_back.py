@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import random
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache, partial
@@ -121,19 +122,37 @@ def do_nothing(*_: Any, **__: Any) -> None:
     """Stand for a function that sets a generator."""
 
 
+SILENT: list[list[Any]] = []
+"""For each call that is running, in any thread, the functions as they were before the first."""
+
+LOCK = threading.Lock()
+
+
+@contextmanager
+def no_seeding() -> Iterator[None]:
+    """Let no generator be set, until the last of the calls that run at once has ended."""
+    with LOCK:
+        own = SILENT[0] if SILENT else [getattr(owner, name) for owner, name in SEEDING]
+        SILENT.append(own)
+        for owner, name in SEEDING:
+            setattr(owner, name, do_nothing)
+    try:
+        yield
+    finally:
+        with LOCK:
+            SILENT.pop()
+            for (owner, name), seeding in zip(SEEDING, own, strict=True):
+                if not SILENT:
+                    setattr(owner, name, seeding)
+
+
 @cache
 def unseeded(of: type, name: str) -> type:
     """Make a class whose calls set no generator."""
 
     def forward(self: Any, *arguments: Any, **named: Any) -> Any:
-        own = [getattr(owner, function) for owner, function in SEEDING]
-        try:
-            for owner, function in SEEDING:
-                setattr(owner, function, do_nothing)
+        with no_seeding():
             return of.forward(self, *arguments, **named)  # type: ignore[attr-defined]
-        finally:
-            for (owner, function), seeding in zip(SEEDING, own, strict=True):
-                setattr(owner, function, seeding)
 
     return derived(of, partial(unseeded, name=name), {"forward": forward})
 
