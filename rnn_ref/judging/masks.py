@@ -17,6 +17,8 @@ from rnn_ref.cases.problem import Problem
 from rnn_ref.judging.oracle import Oracle
 from rnn_ref.parameters import names
 
+Mask = NDArray[np.bool_]
+
 
 def showing_masks(problem: Problem) -> Problem:
     """Make a network of the problem's form whose output is the product of its masks: H = I."""
@@ -63,17 +65,21 @@ def invertible(problem: Problem) -> Problem:
     return replace(problem, parameters=parameters)
 
 
-def kept_in(problem: Problem, output: Floats, p: float) -> NDArray[np.bool_] | None:
-    """Read the mask from an invertible network's output; None where an element may be either."""
+def kept_in(problem: Problem, output: Floats, p: float) -> tuple[Mask, Mask] | None:
+    """Read the mask from an invertible network's output, and where it counts.
+
+    It does not where the state of layer 0 is zero. Return None where an element may be either.
+    """
     below = Oracle(problem).states[0].stored.value / (1 - p)
     with np.errstate(all="ignore"):
-        read = 4 * np.arctanh(output.astype(float))
+        read = 4 * (np.arctanh(output.astype(float)) if problem.nonlinearity == "tanh" else output)
     kept, near = np.abs(read) > np.abs(below) / 2, np.abs(below) / 8
     clear = (np.abs(below) > 1e-3) & (np.abs(read - np.where(kept, below, 0)) < near)
-    return kept if clear.all() else None
+    counts = below != 0
+    return (kept, counts) if (clear | ~counts & (read == 0)).all() else None
 
 
-def scaled_mask(problem: Problem, kept: NDArray[np.bool_], p: float) -> Bounded:
+def scaled_mask(problem: Problem, kept: Mask, p: float) -> Bounded:
     """Give a mask of 0 and 1/(1-p), whose rounding, and that of its product, is charged."""
     scaled = kept / (1 - p)
     return Bounded(scaled, 2 * problem.rounding.u * scaled, rounding=problem.rounding)

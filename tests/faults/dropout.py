@@ -76,6 +76,15 @@ class GoesBackWithoutAMask(PlainRNN):
         return x + (super().drop(x) - x).detach()
 
 
+@fault("training_goes_forward_and_back_through_one_mask")
+class HalvesTheRecurrenceWhereItDrops(PlainRNN):
+    """While it drops, every W_hh is halved."""
+
+    def weights_of(self, l: int, d: int) -> list[Tensor]:
+        W_ih, W_hh, *biases = super().weights_of(l, d)
+        return [W_ih, W_hh / 2 if self.training and self.dropout else W_hh, *biases]
+
+
 @fault("dropout_in_one_layer_warns_and_does_nothing", seen="apache/mxnet#10304")
 class WarnsOfNothing(PlainRNN):
     """The constructor does not warn of dropout in a single layer."""
