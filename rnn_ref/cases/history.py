@@ -242,7 +242,7 @@ def normal(steps: Sequence[str]) -> str:
 def to_pick(words: Iterable[str]) -> list[str]:
     """List the words that make histories differ, each as often as it is drawn.
 
-    Those that any call may have now and then take no other word's place.
+    Two are traits that some calls have anyway: they take no other word's place.
     """
     left = {"call", "backward", DROPOUT, "thaw", "unhook", "train", "large", "strided"}
     return [word for word in words if word not in left for _ in range(OFTEN.get(word, 1))]

@@ -145,20 +145,24 @@ NEARLY = 8
 def told_by(entry: Entry, least: int) -> tuple[Any, ...]:
     """Order failures of one cause: what shows it itself, a probe, then the smallest case.
 
-    An exception from lines that are not the subject's tells least, and a gradient less than
-    results, from which it follows. Of cases that are nearly the
-    smallest, of size `least`, one of the plainest groups is told.
+    An exception from lines that are not the subject's tells least. What has a sentence tells more
+    than what was joined to it. A case whose plain call has
+    wrong results tells more than one whose gradients are wrong, and that more than one whose plain
+    call is right. Of cases that are nearly the smallest, of size `least`, one of the plainest
+    groups is told.
     """
     failure, settings = entry["failure"], entry["findings"].get("follows") == SETTINGS
     origin = Kind.FACT if settings else Kind.NUMBERS
     elsewhere = bool(failure["raised"]) and not failure["raised"]["own"]
     probed = entry["name"].startswith(CAPABILITY)
-    gradient = any(c["name"].startswith("gradient") for c in failure["comparisons"][:1])
+    gradients = entry["findings"].get("gradients")  # none if the results are wrong without them
+    indirect = 2 if gradients is None else bool(gradients)
+    unsaid = not (diagnosis_of(entry) or {}).get("sentences")
     product, _ = size(failure["case"])
     near = product <= NEARLY * least
     group = PLAINEST.index(entry["group"]) if entry["group"] in PLAINEST else len(PLAINEST)
     plainest = group if near else len(PLAINEST), product, len(failure["case"].split())
-    return failure["kind"] != origin, elsewhere, not probed, gradient, not near, *plainest
+    return failure["kind"] != origin, elsewhere, not probed, unsaid, indirect, not near, *plainest
 
 
 SIMPLEST: dict[str, Any] = {

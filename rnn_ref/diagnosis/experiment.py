@@ -69,12 +69,16 @@ WRONG_CASES = 2
 """In how many wrong cases a hypothesis must fit to be stated."""
 
 
+ELSEWHERE = "weights from elsewhere"
+"""What is wrong with calls whose results other weights do not change."""
+
+
 @dataclass(frozen=True)
 class Diagnosis:
     """What experiments say of a fault.
 
-    `of` is what was wrong, "results", "gradients" or "dropout". `sentences` has one hypothesis that
-    explains all `wrong` elements, two that the experiments couldn't tell apart, or none.
+    `of` is what was wrong, "results", "gradients" or another use. `sentences` has one hypothesis
+    that explains all `wrong` elements, two that the experiments couldn't tell apart, or none.
     `elements` were compared in the `cases` in which something was wrong; `tried` is the
     number of hypotheses. `listing` has those sentences, for other forms of cases. A hypothesis of
     a `kind` says something up to a `limit`.
@@ -100,6 +104,8 @@ class Diagnosis:
             return f"none of the {self.tried} hypotheses tried explains it"
         if self.of == "dropout":
             return f"{self.wrong:,} elements of masks at {self.cases} probabilities are so"
+        if self.of == ELSEWHERE:
+            return f"with others the results are the same, to the bit, in {self.cases} cases"
         which = "explains" if len(self.sentences) == 1 else "each explains"
         cases = f"{self.cases} case" + ("s" if self.cases != 1 else "")
         return f"{which} {self.wrong:,} of {self.wrong:,} wrong elements in {cases}"

@@ -22,7 +22,7 @@ from rnn_ref.diagnosis.changes import (
     value_of,
 )
 from rnn_ref.diagnosis.draws import FIRST, MORE, sized
-from rnn_ref.diagnosis.experiment import WRONG_CASES, Diagnosis
+from rnn_ref.diagnosis.experiment import ELSEWHERE, WRONG_CASES, Diagnosis
 from rnn_ref.diagnosis.hypotheses.measured import Seen, measured
 from rnn_ref.diagnosis.hypotheses.terms import about_terms
 from rnn_ref.diagnosis.places import KINDS
@@ -169,7 +169,7 @@ def about_unread(subject: Subject, case: Case) -> Diagnosis | None:
         elements += sum(array.size for array in calls.got.values())
     names = " and ".join(unread or [])
     said = f"a call takes {names} from elsewhere: others change nothing in its results"
-    return Diagnosis("a later call", (said,), wrong, elements, cases, len(KINDS))
+    return Diagnosis(ELSEWHERE, (said,), wrong, elements, cases, len(KINDS))
 
 
 def unread_in(subject: Subject, calls: TwoCalls) -> list[str]:
