@@ -58,8 +58,11 @@ def told_of_flushing(session: Session) -> list[str]:
     flushed = sorted(session.judge.subject.flushed)
     if not flushed:
         return []
-    where = f"products in {' and '.join(flushed)} take subnormal numbers for zero here (measured)"
-    return [f"{where}; in these dtypes the bounds allow it, as with --subnormals flushed"]
+    products = " and ".join(flushed)
+    return [
+        f"products in {products} take subnormal numbers for zero here (measured);",
+        "in these dtypes the bounds allow it, as with --subnormals flushed",
+    ]
 
 
 def plan(
