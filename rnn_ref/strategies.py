@@ -12,8 +12,17 @@ from typing import Any, TypeVar
 
 from hypothesis import strategies as st
 
+from rnn_ref.arithmetic.dtypes import LOW
 from rnn_ref.cases.case import LAYOUTS, LOSSES, Case
-from rnn_ref.cases.history import DROPOUT, choices, chosen, normal, to_pick, with_partners
+from rnn_ref.cases.history import (
+    DROPOUT,
+    FULL_PRECISION,
+    choices,
+    chosen,
+    normal,
+    to_pick,
+    with_partners,
+)
 from rnn_ref.cases.random import INPUTS, WEIGHTS
 from rnn_ref.cases.selection import DEEP_OR_NOT, DEEPEST, FIELDS, Domain, require_domain
 
@@ -159,7 +168,9 @@ def sized(domain: Domain, layouts: Sequence[str], steps: Sequence[str], drawn: b
         fields["N"] = 1
     fields |= picker.picks(domain) | {"seed": picker.seed()}
     if steps:
-        fields["history"] = history(steps, Picker(drawn[FIELDS_BYTES:]))
+        left_out = FULL_PRECISION if fields["dtype"] in LOW else ()
+        words = [word for word in steps if word not in left_out]
+        fields["history"] = history(words, Picker(drawn[FIELDS_BYTES:]))
     return Case(**layout._asdict(), **fields)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
 from torch import nn
 
 from rnn_ref.arithmetic.dtypes import LOW
@@ -24,6 +25,7 @@ from rnn_ref.cases.history import (
 from rnn_ref.cases.selection import CAPABILITIES, restrict
 from rnn_ref.judging.subject import Subject
 from rnn_ref.running.options import DTYPES
+from rnn_ref.strategies import cases
 from tests.faults import FAULTS
 from tests.support.judging import PROPERTIES, failure_of, outcomes
 
@@ -106,6 +108,12 @@ def test_what_a_subject_lacks_is_in_no_history() -> None:
     for capability in ("packed", "unbatched", "autocast", "dropout", "keyword"):
         assert set(restrict(domain, [capability])["steps"]) == WORDS.keys() - {capability}
     assert "steps" in CAPABILITIES["pickle"].remaining
+
+
+@given(cases(dtypes=LOW, steps=tuple(WORDS)))
+def test_no_module_of_16_bits_is_called_under_autocast(case: Case) -> None:
+    """torch.autocast's page advises against it, and torch raises there for some packed calls."""
+    assert "autocast" not in words_of(case.history)
 
 
 SHORT = ("A padded call after", "After a call without gradients")

@@ -110,6 +110,12 @@ TOGETHER = {"freeze": ("thaw",), "hook": ("unhook",), "eval": ("train", "no_grad
 GRADIENTS = (*BACKWARDS, "descend", "zero_grad", "zero_grad:zeros", "carried", "freeze", "thaw")
 """What makes sense with gradients only."""
 
+FULL_PRECISION = ("autocast",)
+"""What makes sense in float32 and float64 only: torch.autocast's page advises against it in others.
+
+A packed call of two directions in float16 raises there (pytorch/pytorch#100932).
+"""
+
 CLOSING = ("descend", "load", "change", "exchange", "reset", "cast")
 """The steps after which backward may not pass through earlier calls: their weights are gone."""
 
