@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rnn_ref.cases.case import Case
 from rnn_ref.cases.problem import Problem
@@ -32,6 +32,9 @@ MORE = (
 LONG = 20
 """From how many steps on weights are drawn that keep bounds small."""
 
+WIDENED = 1000
+"""How many times a state's bound may grow until weights are drawn that keep it small."""
+
 ONE_STEP = Sizes(1, 4, 5, 7)
 """Sizes where a loss of precision has no past to hide in."""
 
@@ -46,11 +49,15 @@ class Draw(NamedTuple):
     small: bool = False
 
 
+MOST_STEPS = 2100
+"""How many steps a case may have in all its runs: twice those of the longest far case, 1,025."""
+
+
 def is_quick(case: Case) -> bool:
     """Tell whether a case can be run with bounds in a fraction of a second."""
     c = case
     steps = c.T * c.L * c.D
-    return steps <= 2000 and steps * c.N * c.H * (max(c.I, c.D * c.H) + c.H) <= 2e8
+    return steps <= MOST_STEPS and steps * c.N * c.H * (max(c.I, c.D * c.H) + c.H) <= 2e8
 
 
 def shrunk(p: Problem) -> Problem:
@@ -85,6 +92,7 @@ def more_cases(case: Case, widens: bool, of: str = "results") -> Iterator[Draw]:
     What is lost of products shows `of` results in the sums of one product.
     """
     own = Sizes(case.T, case.N, case.I, case.H)
+    yield from larger_still(case, own)
     if widens:
         yield sized(case, ONE_STEP, 8, plain=True)
         yield sized(case, ONE_PRODUCT if of == "results" else ONE_STEP, 9, plain=True)
@@ -101,6 +109,29 @@ def more_cases(case: Case, widens: bool, of: str = "results") -> Iterator[Draw]:
         yield sized(case, own, seed, plain=False)
 
 
+def larger_still(case: Case, own: Sizes) -> Iterator[Draw]:
+    """Draw cases that are larger along the axis along which a case is far out, if it is.
+
+    Where these are wrong tells one index from all that follow it, and from those past a tile.
+    """
+    beyond = far(own)
+    for seed, (times, more) in enumerate(((1, 3), (2, 1)) if beyond else (), start=40):
+        larger = {name: times * n + more for name, n in beyond.items()}
+        yield sized(case, FIRST[0]._replace(**larger), seed, plain=True)
+
+
+def far(own: Sizes) -> dict[str, int]:
+    """Name the sizes that are larger than all that a diagnosis draws of itself."""
+    most = max(map(max, MORE))
+    return {name: n for name, n in own._asdict().items() if n > most}
+
+
+def far_as(own: Sizes, case: Case) -> Case:
+    """Make a case as far out as other sizes are."""
+    sizes: dict[str, Any] = far(own)
+    return replace(case, **sizes)
+
+
 def sized(case: Case, sizes: Sizes, seed: int, *, plain: bool) -> Draw:
     """Give a case other sizes and another seed; if plain, bounds that stay small too."""
     T, N, I, H = sizes
@@ -108,7 +139,9 @@ def sized(case: Case, sizes: Sizes, seed: int, *, plain: bool) -> Draw:
     drawn = replace(case, T=T, N=N, I=I, H=H, L=min(case.L, 3), variant="", seed=seed)
     if not plain:
         return Draw(drawn)
-    weights = "torch" if T < LONG else "contracting"  # bounds on torch's own grow with time
+    # At each step bounds on torch's own grow by a row of W_hh: H weights of at most 1/sqrt(H).
+    tight = T < LONG and (math.sqrt(H) / 2) ** T < WIDENED
+    weights = "torch" if tight else "contracting"
     return Draw(replace(drawn, weights=weights, input="normal", loss="both"))
 
 

@@ -17,6 +17,7 @@ from rnn_ref.cases.problem import Problem
 from rnn_ref.diagnosis.budget import Budget
 from rnn_ref.diagnosis.changes import Hypothesis
 from rnn_ref.diagnosis.draws import Draw, first_cases, is_quick, more_cases, shrunk
+from rnn_ref.diagnosis.hypotheses.first_step import from_a_step
 from rnn_ref.diagnosis.hypotheses.gradient_precision import precise_gradients
 from rnn_ref.diagnosis.hypotheses.gradients import (
     local_gradients,
@@ -132,7 +133,7 @@ def tiers(of: str, trial: Trial) -> list[Listing]:
     """
     seen = Seen(trial.oracle.problem, trial.got, trial.unchanged, trial.wrong)
     among = confined(seen)
-    found = [*measured(seen), *about_terms(seen), *copied(seen)]
+    found = [*measured(seen), *about_terms(seen), *copied(seen), *from_a_step(seen)]
     at = TIERS[of].index(WIDE[of]) + 1
     return [
         *TIERS[of][:at],

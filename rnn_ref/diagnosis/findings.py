@@ -13,6 +13,7 @@ from rnn_ref.cases.case import SIZES, Case
 from rnn_ref.cases.history import words_of
 from rnn_ref.diagnosis.budget import Budget
 from rnn_ref.diagnosis.causes import size
+from rnn_ref.diagnosis.draws import Sizes, far_as
 from rnn_ref.diagnosis.dropout import about_dropout
 from rnn_ref.diagnosis.experiment import Diagnosis, Search, diagnose
 from rnn_ref.diagnosis.fields import fields_that_matter
@@ -209,18 +210,19 @@ class Explainer:
     def sought(self, judge: Judge, case: Case, form: Case) -> Diagnosis | None:
         """Diagnose a form by a full network, by a single layer, by itself, and by other forms."""
         subject, full = judge.subject, fullest(judge, form)
-        for richer in (full, replace(full, L=1, D=1)):
+        own = Sizes(form.T, form.N, form.I, form.H)
+        for richer in (full, far_as(own, replace(full, L=1, D=1))):
             if richer != form and (found := left_of(subject, case, self.of_form(subject, richer))):
                 return found
-        own = self.of_form(subject, form, case)
-        if own and len(own.sentences) > 1:
-            return left_of(subject, full, own) or own
-        if own is None or own.sentences:
-            return own
+        known = self.of_form(subject, form, case)
+        if known and len(known.sentences) > 1:
+            return left_of(subject, full, known) or known
+        if known is None or known.sentences:
+            return known
         for other in {d.sentences: d for d in self.tried.values() if d and d.sentences}.values():
             if found := left_of(subject, case, other):
                 return found
-        return self.of_relu(judge, case, form) or own
+        return self.of_relu(judge, case, form) or known
 
     def of_relu(self, judge: Judge, case: Case, form: Case) -> Diagnosis | None:
         """Diagnose a form of tanh, whose errors hide others, by one of relu, which has none."""

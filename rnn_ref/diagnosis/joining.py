@@ -54,6 +54,7 @@ def joined(entries: Iterable[Entry]) -> list[list[Entry]]:
     grouped: Groups = {}
     for entry in entries:
         grouped.setdefault(key(entry), []).append(entry)
+    join_undecided(grouped)
     join_single(grouped)
     for used in JOINED:
         join(grouped, used)
@@ -84,6 +85,14 @@ def join(grouped: Groups, used: str) -> None:
 def spoils(of: tuple[Any, ...]) -> bool:
     """Tell whether failures follow from settings that are not as they were."""
     return of[:2] == ("follows", SETTINGS)
+
+
+def join_undecided(grouped: Groups) -> None:
+    """Join what has two hypotheses left to what has one of them alone."""
+    for of in [of for of in grouped if of[0] == "numbers" and len(of) > 2]:
+        decided = [("numbers", sentence) for sentence in of[1:] if ("numbers", sentence) in grouped]
+        if len(decided) == 1:
+            grouped[decided[0]] += grouped.pop(of)
 
 
 def join_single(grouped: Groups) -> None:

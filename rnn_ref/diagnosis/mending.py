@@ -20,6 +20,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from rnn_ref.cases.case import Case
 from rnn_ref.cases.problem import Problem
+from rnn_ref.diagnosis.draws import Sizes, far_as
 from rnn_ref.diagnosis.reclassing import derived
 from rnn_ref.judging.judge import Judge, fails
 from rnn_ref.judging.properties import Property
@@ -48,15 +49,18 @@ def forms_built(judge: Judge, declared: Property, case: Case) -> list[Case]:
     """List the forms of the networks that a property builds for a case, as cases."""
     recording = Recording(**vars(judge.subject))
     fails(replace(judge, subject=recording), declared, case)
-    forms = [
-        replace(
-            case,
-            nonlinearity=p.nonlinearity, L=p.L, D=p.D, bias=p.bias, dtype=p.dtype,
-            h_0=p.h_0 is not None, variant="",
-        )
-        for p in recording.built
-    ]  # fmt: skip
-    return list(dict.fromkeys(forms))
+    return list(dict.fromkeys(form_of(problem, case) for problem in recording.built))
+
+
+def form_of(p: Problem, case: Case) -> Case:
+    """Give a case the form of a problem. Sizes do not belong to it, unless they are far out."""
+    T, N, I = p.input.shape
+    form = replace(
+        case,
+        nonlinearity=p.nonlinearity, L=p.L, D=p.D, bias=p.bias, dtype=p.dtype,
+        h_0=p.h_0 is not None, variant="",
+    )  # fmt: skip
+    return far_as(Sizes(T, N, I, p.H), form)
 
 
 def mended_network(subject: Subject) -> Subject:

@@ -17,6 +17,15 @@ Mask = NDArray[np.bool_]
 TILES = (2, 4, 8, 16, 32, 64)
 """How many rows or units a kernel may take at once."""
 
+FARTHEST = 1024
+"""The largest number of steps, rows or features past which something is looked for."""
+
+
+def powers_of_two(below: int, least: int = 2) -> list[int]:
+    """List the powers of two past which something may be wrong of so many steps or rows."""
+    powers = [2**n for n in range(1, FARTHEST.bit_length())]
+    return [k for k in powers if least <= k < below]
+
 
 def shape_of(name: str, p: Problem) -> tuple[int, ...]:
     """Return the shape of a result, or of a gradient, with an axis for each of `axes_of`."""

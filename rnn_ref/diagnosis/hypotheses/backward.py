@@ -15,6 +15,7 @@ import numpy as np
 from rnn_ref.cases.problem import Problem
 from rnn_ref.diagnosis.changes import Differential, Run, stored
 from rnn_ref.diagnosis.hypotheses.activation import clipped
+from rnn_ref.diagnosis.regions import powers_of_two
 from rnn_ref.reference import Array, Weights
 
 Differentiate = Callable[[Run], Differential]
@@ -51,9 +52,8 @@ def about_products(p: Problem, *, renamed: bool) -> Iterator[tuple[str, Differen
         others["is that of the last row alone"] = lambda r, da: stored(
             da * (1 - but(da.shape[1], -1, 2))
         )
-    for k in (2, 4, 8, 16, 32):
-        if k < N:
-            others[f"leaves rows from {k} on out"] = partial(first_rows, k=k)
+    for k in powers_of_two(N):
+        others[f"leaves rows from {k} on out"] = partial(first_rows, k=k)
     names = FIELDS if p.bias else dict(list(FIELDS.items())[:2])
     groups: dict[str, tuple[str, ...]] = {words: (field,) for words, field in names.items()}
     if p.bias:
@@ -64,6 +64,10 @@ def about_products(p: Problem, *, renamed: bool) -> Iterator[tuple[str, Differen
             yield f"{words} {end}", partial(taken_of, other=other, fields=fields)
         if "row" not in end and "step" not in end:
             yield f"the gradient of what is read {end}", partial(taken_of, other=other, reads=True)
+
+
+OTHER_PERIODS = (3, 5, 6, 7, 10, 12, 20, 50)
+"""Steps, besides powers of two, after which truncated backpropagation may be cut."""
 
 
 def about_recurrence(p: Problem) -> Iterator[tuple[str, Differentiate]]:
@@ -78,12 +82,12 @@ def about_recurrence(p: Problem) -> Iterator[tuple[str, Differentiate]]:
             f"the recurrent gradient is clipped at {c}",
             partial(stepped, back=lambda _, dh, c=c: clipped(dh, low=-c, c=c)),  # type: ignore[misc]
         )
-    for k in (2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 20, 32, 50, 64):
-        if k < T and k not in (2, 4, 8, 16, 32, 64):
-            yield f"the recurrent gradient is cut every {k} steps", partial(in_parts, every=k)
-        if k < T:
-            words = f"the recurrent gradient is cut every {k} steps, counted from the last"
-            yield words, partial(in_parts, every=k, first=T % k)
+    others = [k for k in OTHER_PERIODS if k < T]
+    for k in others:
+        yield f"the recurrent gradient is cut every {k} steps", partial(in_parts, every=k)
+    for k in (*others, *powers_of_two(T)):
+        words = f"the recurrent gradient is cut every {k} steps, counted from the last"
+        yield words, partial(in_parts, every=k, first=T % k)
     if T > 1:
         last = but(T, -1, 3)
         yield (

@@ -24,6 +24,7 @@ from rnn_ref.diagnosis.hypotheses.flow import about_flow, about_upstream
 from rnn_ref.diagnosis.hypotheses.order import rolled, scaled
 from rnn_ref.diagnosis.hypotheses.slope import about_slope
 from rnn_ref.diagnosis.places import KINDS, Where, everywhere, named_parts, parts, with_others
+from rnn_ref.diagnosis.regions import powers_of_two
 from rnn_ref.judging.oracle import Oracle
 from rnn_ref.reference import Array, Weights
 
@@ -171,10 +172,9 @@ def about_time(p: Problem) -> Iterator[tuple[str, Differentiate]]:
     yield alone, partial(truncated, every=1)
     if p.h_0 is not None:
         yield f"{alone}, and h_0 has no gradient", cut
-    for k in (2, 4, 8, 16, 32, 64, 128):
-        if k < T:
-            yield f"the recurrent gradient is cut every {k} steps", partial(truncated, every=k)
-            yield f"only the last {k} steps have a gradient", partial(only_last, k=k)
+    for k in powers_of_two(T):
+        yield f"the recurrent gradient is cut every {k} steps", partial(truncated, every=k)
+        yield f"only the last {k} steps have a gradient", partial(only_last, k=k)
     yield "only the last step has a gradient", partial(only_last, k=1)
     for kind, field in FIELDS.items():
         if p.bias or kind in KINDS[:2]:

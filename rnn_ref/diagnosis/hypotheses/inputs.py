@@ -23,10 +23,8 @@ from rnn_ref.diagnosis.changes import (
     unit_of,
     value_of,
 )
+from rnn_ref.diagnosis.regions import powers_of_two
 from rnn_ref.judging.oracle import Oracle
-
-FEW = (2, 4, 8, 16, 32, 64)
-"""How many rows may be read in place of all."""
 
 
 def about_input(p: Problem) -> Iterator[Hypothesis]:
@@ -43,9 +41,8 @@ def about_input(p: Problem) -> Iterator[Hypothesis]:
         "the features of the input are read in the reverse order": x[..., ::-1],
         "the input is not read at all": x * 0,
     }
-    for k in FEW:
-        if k < x.shape[1]:
-            read[f"row n reads row n % {k} of the input"] = x[:, np.arange(x.shape[1]) % k]
+    for k in powers_of_two(x.shape[1]):
+        read[f"row n reads row n % {k} of the input"] = x[:, np.arange(x.shape[1]) % k]
     for sentence, array in read.items():
         yield changed(sentence, Change(problem=lambda p, array=array: replace(p, input=array)))  # type: ignore[misc]
     yield Hypothesis("the input's mean over time is subtracted", centred)
@@ -112,11 +109,9 @@ def starts_of(p: Problem, h_0: Floats) -> dict[str, Any]:
         .swapaxes(0, 1)
         .reshape(h.shape),
     }
-    for k in FEW:
-        if k < N:
-            starts[f"row n starts from row n % {k} of h_0"] = h[:, :, np.arange(N) % k]
-            kept = np.arange(N)[:, None] < k
-            starts[f"rows from {k} on start from zero"] = h * kept
+    for k in powers_of_two(N):
+        starts[f"row n starts from row n % {k} of h_0"] = h[:, :, np.arange(N) % k]
+        starts[f"rows from {k} on start from zero"] = h * (np.arange(N)[:, None] < k)
     if L > 1:
         starts["all layers start from layer 0's h_0"] = h[:1]
         starts["all layers start from the last layer's h_0"] = h[-1:]

@@ -22,6 +22,7 @@ from rnn_ref.diagnosis.changes import (
     unit_of,
     value_of,
 )
+from rnn_ref.diagnosis.regions import powers_of_two
 from rnn_ref.judging.oracle import Oracle
 from rnn_ref.reference import Array, directions, final, in_reading_order, run
 
@@ -286,11 +287,11 @@ def about_tails(
                 f"the unit after the last full tile of {k} has its neighbour's state",
                 neighbours,
             )
-        if k < N:
-            yield of(
-                f"rows of the output from {k} on are zero",
-                partly(lambda t, n, j, k=k: n >= k),  # type: ignore[misc]
-            )
+    for k in powers_of_two(N, least=4):
+        yield of(
+            f"rows of the output from {k} on are zero",
+            partly(lambda t, n, j, k=k: n >= k),  # type: ignore[misc]
+        )
 
 
 def neighbours(oracle: Oracle) -> dict[str, Bounded]:

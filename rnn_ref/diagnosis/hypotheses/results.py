@@ -29,6 +29,7 @@ from rnn_ref.diagnosis.hypotheses.order import (
 from rnn_ref.diagnosis.hypotheses.precision import of_one_layer
 from rnn_ref.diagnosis.hypotheses.steps import Runs, about_step
 from rnn_ref.diagnosis.places import KINDS, Where, everywhere, named_parts, parts, with_others
+from rnn_ref.diagnosis.regions import powers_of_two
 from rnn_ref.reference import (
     Activation,
     Array,
@@ -116,12 +117,8 @@ def about_weights(p: Problem, where: Where) -> Iterator[tuple[str, Callable[[Wei
         yield "{bias_ih} is added twice", partial(weighed, b_ih=2)
         yield "{bias_hh} is added twice", partial(weighed, b_hh=2)
         yield "both biases are added twice", partial(weighed, b_ih=2, b_hh=2)
-    for k in (4, 8, 16, 32, 64):
-        if k < I and not above:
-            yield (
-                f"features of the input from {k} on are not read",
-                partial(cut_inputs, k=k, fan=I),
-            )
+    for k in powers_of_two(0 if above else I, least=4):
+        yield f"features of the input from {k} on are not read", partial(cut_inputs, k=k, fan=I)
 
 
 def weighed(w: Weights, **factors: int) -> Weights:
@@ -210,14 +207,19 @@ def about_time(p: Problem, *, renamed: bool) -> Iterator[tuple[str, Runs]]:
     yield "all steps are the last state", lambda *run_of: np.stack([run(*run_of)[-1]] * T)
     yield "the last step is not computed: it repeats the one before", repeated_last
     start = "zero" if p.h_0 is None else "h_0"
-    for k in (2, 4, 8, 16, 32, 64, 128, 256):
-        if k < T:
-            yield f"the state is reset to {start} every {k} steps", partial(restarted, every=k)
-            yield f"the state is reset to {start} at step {k}", partial(restarted_once, at=k)
-            yield f"steps from {k} on repeat the state before them", partial(stopped, at=k)
-            if p.h_0 is not None:
-                to_zero = partial(restarted, every=k, by=0.0)
-                yield f"the state is reset to zero every {k} steps", to_zero
+    for k in powers_of_two(T):
+        yield f"the state is reset to {start} at step {k}", partial(restarted_once, at=k)
+        yield from about_steps_from(p, k)
+
+
+def about_steps_from(p: Problem, k: int) -> Iterator[tuple[str, Runs]]:
+    """List what may be wrong of the steps from some k on."""
+    yield f"steps from {k} on repeat the state before them", partial(stopped, at=k)
+    start = "zero" if p.h_0 is None else "h_0"
+    yield f"the state is reset to {start} every {k} steps", partial(restarted, every=k)
+    if p.h_0 is not None:
+        to_zero = partial(restarted, every=k, by=0.0)
+        yield f"the state is reset to zero every {k} steps", to_zero
 
 
 def restarted(
@@ -229,15 +231,18 @@ def restarted(
     return np.concatenate([run(x[s : s + every], later if s else h, w, f) for s in starts])
 
 
-def restarted_once(x: Array, h: Array, w: Weights, f: Activation, at: int) -> Array:
-    """Start anew from h_0 at one step."""
-    return np.concatenate([run(x[:at], h, w, f), run(x[at:], h, w, f)])
+def restarted_once(
+    x: Array, h: Array, w: Weights, f: Activation, at: int, by: float = 1.0
+) -> Array:
+    """Start anew from h_0, or from h_0 times a number, at one step."""
+    later = [run(x[at:], h * by, w, f)] if at < len(x) else []
+    return np.concatenate([run(x[:at], h, w, f), *later])
 
 
 def stopped(x: Array, h: Array, w: Weights, f: Activation, at: int) -> Array:
     """Compute no more than the first steps."""
     y = run(x[:at], h, w, f)
-    return np.concatenate([y, np.stack([y[-1]] * (len(x) - at))])
+    return np.concatenate([y, *([y[-1:]] * (len(x) - at))])
 
 
 def interleaved(x: Array, h: Array, w: Weights, f: Activation) -> Array:

@@ -11,6 +11,7 @@ import numpy as np
 from rnn_ref.cases.problem import Problem
 from rnn_ref.diagnosis.changes import stored
 from rnn_ref.diagnosis.places import Where
+from rnn_ref.diagnosis.regions import powers_of_two
 from rnn_ref.reference import Activation, Array, Weights, project, run
 
 Runs = Callable[[Array, Array, Weights, Activation], Array]
@@ -139,10 +140,9 @@ def about_tiles(p: Problem, where: Where) -> Iterator[tuple[str, Runs]]:
 def about_first_inputs(p: Problem, where: Where) -> Iterator[tuple[str, Runs]]:
     """List how many inputs may be read in every layer; of a single one others tell it."""
     reads, below = what_is_read(p, where)
-    for k in (4, 8, 16, 32, 64):
-        if k < reads:
-            sentence = f"{below} from {k} on are not read by {{weight_ih}}"
-            yield sentence, partial(reading_first, k=k)
+    for k in powers_of_two(reads, least=4):
+        sentence = f"{below} from {k} on are not read by {{weight_ih}}"
+        yield sentence, partial(reading_first, k=k)
 
 
 def reading_first(x: Array, h: Array, w: Weights, f: Activation, k: int) -> Array:

@@ -1,0 +1,112 @@
+"""What is wrong only past a large size is named with the size, from the cases of far axes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from rnn_ref.cases.case import Case
+from rnn_ref.diagnosis.experiment import diagnose
+from rnn_ref.diagnosis.joining import joined
+from rnn_ref.diagnosis.mending import forms_built
+from rnn_ref.judging.judge import Judge
+from rnn_ref.judging.subject import Subject
+from rnn_ref.process.settings import restoring_settings
+from tests.support.judging import PROPERTIES
+
+SMALLEST = Case.parse("tanh L1 D1 bias T1 N1 I1 H1 float32 weights=torch input=normal h_0 seed=0")
+
+
+class InTwo(nn.RNN):
+    """Steps from the 300th on are computed by a second call."""
+
+    def between(self, h_n: Tensor, /) -> Tensor | None:
+        """Give the state from which the second call starts."""
+        raise NotImplementedError
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        first, h_n = super().forward(input[:300], hx)
+        if len(input) <= 300:
+            return first, h_n
+        second, h_n = super().forward(input[300:], self.between(h_n))
+        return torch.cat([first, second]), h_n
+
+
+class Forgets(InTwo):
+    """The second call starts from zero."""
+
+    def between(self, _: Tensor, /) -> Tensor | None:
+        return None
+
+
+class Detaches(InTwo):
+    """No gradient passes from the second call to the first."""
+
+    def between(self, h_n: Tensor, /) -> Tensor | None:
+        return h_n.detach()
+
+
+class LateRows(nn.RNN):
+    """Output of rows from 256 on is 0.1 % too small."""
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        output, h_n = super().forward(input, hx)
+        return torch.cat([output[:, :256], output[:, 256:] * 0.999], 1), h_n
+
+
+class LateUnits(nn.RNN):
+    """Units of h_n from 256 on are zero."""
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        output, h_n = super().forward(input, hx)
+        return output, torch.cat([h_n[..., :256], 0 * h_n[..., 256:]], -1)
+
+
+class LateFeatures(nn.RNN):
+    """Features from 512 on are not read."""
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        return super().forward(torch.cat([input[..., :512], 0 * input[..., 512:]], -1), hx)
+
+
+@pytest.mark.parametrize(
+    ("factory", "sizes", "sentence"),
+    [
+        (Forgets, {"T": 511}, "the state is reset to zero at step 300"),
+        (Detaches, {"T": 511}, "the recurrent gradient is cut at step 300"),
+        (LateRows, {"N": 257}, "the output is scaled by 0.999 in rows from 256 on"),
+        (LateUnits, {"H": 257}, "h_n is zero in units from 256 on"),
+        (LateFeatures, {"I": 513}, "features of the input from 512 on are not read"),
+    ],
+)
+def test_what_is_wrong_past_a_large_size_is_named_with_it(
+    factory: Any, sizes: dict[str, Any], sentence: str
+) -> None:
+    """Cases that are larger still tell the one index of the smallest case from all after it."""
+    said = diagnose(Subject("tests:far", factory), replace(SMALLEST, **sizes), seconds=10)
+    assert said is not None
+    assert said.sentences == (sentence,)
+
+
+def test_a_property_of_many_steps_is_explained_by_a_network_of_as_many() -> None:
+    """Its case has one step; what it runs, and what its diagnosis must run, has a thousand."""
+    judge = Judge(Subject("torch.nn:RNN", nn.RNN), ("float32",), 3, around=restoring_settings)
+    long = PROPERTIES["gradients_reach_through_a_thousand_steps"]
+    assert max(form.T for form in forms_built(judge, long, SMALLEST)) >= 1000
+
+
+def numbers(*sentences: str) -> dict[str, Any]:
+    """Make a failure of numbers with some sentences."""
+    failure = {"kind": "numbers over their bound", "raised": None, "fact": None}
+    found = {"diagnosis": {"of": "results", "sentences": list(sentences)}}
+    return {"name": "it", "group": "bounds", "failure": failure, "findings": found}
+
+
+def test_of_two_hypotheses_left_the_one_that_is_decided_elsewhere_is_told() -> None:
+    """A case that can't tell them apart is no second cause."""
+    groups = joined([numbers("a", "b"), numbers("b"), numbers("c", "d")])
+    assert sorted(map(len, groups)) == [1, 2]
