@@ -256,6 +256,7 @@ FROZEN = {
 }
 THREADS = "test_threads_that_share_a_module_do_not_disturb_one_another"
 TIED = "test_tied_weights_count_in_every_place"
+SETTINGS = "test_settings_of_the_process_are_left_as_they_were"
 CHECKPOINTING = "test_gradients_survive_checkpointing"
 WARNS = {
     "test_every_step_of_a_history_gives_what_the_reference_gives": "torch warns as each form of"
@@ -278,7 +279,10 @@ FORWARD = {"gradients": "it computes no gradients", "dropout": "it is for infere
 
 WAYS = {
     "eager": Way("torch.nn:RNN"),
-    "eager, no oneDNN": Way("rnn_ref.ways:eager_without_onednn"),
+    "eager, no oneDNN": Way(
+        "rnn_ref.ways:eager_without_onednn",
+        omitted={SETTINGS: "it leaves oneDNN off, which is a setting"},
+    ),
     "RNNCell unrolled": Way(
         "rnn_ref.ways:Cells",
         {"packed": "a cell takes no packed sequence"},

@@ -36,6 +36,17 @@ def test_a_way_of_running_it_conforms(name: str, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", NAMES)
+def test_a_way_that_changes_a_setting_says_so(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each leaves the settings of the process alone, but for one, which is not judged for them."""
+    monkeypatch.setattr(torch.backends.mkldnn, "enabled", torch.backends.mkldnn.enabled)
+    subject = Subject(f"rnn_ref.ways:{name}", getattr(ways, name))
+    (row,) = (row for row in WAYS.values() if row.subject == subject.name)
+    failure = failure_of(subject, ways.SETTINGS.removeprefix("test_"), examples=1)
+    assert (failure is not None) == (ways.SETTINGS in row.omitted)
+
+
+@pytest.mark.filterwarnings("ignore")
 def test_a_decomposed_network_is_found_to_lose_its_dropout() -> None:
     """Without the ledger the property fails, and says that nothing was dropped."""
     subject = Subject("rnn_ref.ways:decomposed", ways.decomposed)

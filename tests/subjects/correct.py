@@ -1,9 +1,7 @@
 """Correct RNNs that add up in other orders than torch does: none of them may ever be blamed."""
 
-from typing import Any
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from tests.subjects.plain_rnn import PlainRNN
@@ -117,12 +115,6 @@ class SlopeOfPreactivation(Loop):
         if self.nonlinearity == "relu":
             return a.relu()
         return Tanh.apply(a)  # type: ignore[no-any-return,no-untyped-call]
-
-
-def without_onednn(*arguments: Any, **options: Any) -> nn.RNN:
-    """torch's own, in a process in which oneDNN is off from then on."""
-    torch.backends.mkldnn.enabled = False  # type: ignore[assignment]
-    return nn.RNN(*arguments, **options)
 
 
 CORRECT = (
