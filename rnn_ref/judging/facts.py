@@ -21,6 +21,7 @@ from rnn_ref.judging.chance import as_far_as
 from rnn_ref.judging.comparison import INPUT, PARAMETER, ROWS, Comparison, counted, same_bits
 from rnn_ref.judging.failures import Fact, SubjectFault, require
 from rnn_ref.judging.subject import Subject
+from rnn_ref.process.settings import settings
 
 LEVEL = 1e-14
 """The probability that a statistical test fails a correct subject.
@@ -64,11 +65,19 @@ def refuses(subject: Subject, what: str, call: Callable[[], Any]) -> Comparison:
     """Raise SubjectFault unless the call raises; `what` names it, with what it was given.
 
     Frameworks refuse by errors of many types. What is no refusal: an exit, pytest's skip, and
-    a lack of memory, which is a crash that was caught in time.
+    a lack of memory, which is a crash that was caught in time. Nor may a call that ends early
+    leave a setting of the process changed.
     """
+    before = settings()
     refused, _ = tried(subject, what, call)
     require(what, "an error" if refused else "no error", "an error")
+    same_settings(f"{what}, which is refused", before)
     return counted(what, 1)
+
+
+def same_settings(doing: str, before: Mapping[str, Any]) -> Comparison:
+    """Raise SubjectFault for the first setting that is not as before; else count them."""
+    return same_facts(f"after {doing},", settings(), before)
 
 
 def tried(subject: Subject, what: str, call: Callable[[], Any]) -> tuple[bool, Any]:

@@ -123,8 +123,8 @@ def write(life: Life, how: Callable[[str, torch.Tensor, torch.Tensor], object]) 
 
 
 def exchange(_: str, tensor: torch.Tensor, other: torch.Tensor) -> None:
-    """Exchange the data of a parameter."""
-    tensor.data = other
+    """Exchange the data of a parameter; they lie in memory as before, as `.grad` does too."""
+    tensor.data = torch.empty_like(tensor).copy_(other)
 
 
 def put_new(life: Life) -> None:
@@ -268,8 +268,7 @@ def refuse(life: Life) -> list[Comparison]:
     problem = life.drawn_problem()
     wider = np.concatenate([problem.input, problem.input[..., :1]], axis=2)
     leaves = life.subject.leaves(replace(problem, input=wider))
-    with torch.no_grad():
-        return [refuses(life.subject, life.doing, lambda: life.module(*leaves.values()))]
+    return [refuses(life.subject, life.doing, lambda: life.module(*leaves.values()))]
 
 
 def call_another(life: Life) -> list[Comparison]:

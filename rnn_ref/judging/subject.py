@@ -231,17 +231,22 @@ class Subject:
         arrange: Callable[[torch.Tensor], torch.Tensor] = lambda gradient: gradient,
     ) -> None:
         """Go backward from the loss; `arrange` decides how upstream gradients lie in memory."""
+        results, upstream = self.upstream(problem, output, h_n)
+        gradients = [arrange(gradient) for gradient in upstream]
+        with self.calling("backward"):
+            torch.autograd.backward(results, gradients, retain_graph=retain_graph)
+
+    def upstream(
+        self, problem: Problem, output: torch.Tensor, h_n: torch.Tensor
+    ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+        """List the results that the loss reads, and the upstream gradient of each."""
         layout, upstream = problem.layout, []
         if problem.grad_output is not None:
             upstream.append((output, layout.from_steps(problem.grad_output)))
         if problem.grad_h_n is not None:
             upstream.append((h_n, layout.from_rows(problem.grad_h_n)))
         results = [result for result, _ in upstream]
-        gradients = [
-            arrange(to_tensor(gradient, problem.dtype, self.device)) for _, gradient in upstream
-        ]
-        with self.calling("backward"):
-            torch.autograd.backward(results, gradients, retain_graph=retain_graph)
+        return results, [to_tensor(each, problem.dtype, self.device) for _, each in upstream]
 
 
 def read_gradients(

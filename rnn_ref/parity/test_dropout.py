@@ -41,7 +41,7 @@ from rnn_ref.judging.masks import (
 )
 from rnn_ref.judging.oracle import Oracle
 from rnn_ref.judging.properties import in_group
-from rnn_ref.judging.subject import Run, Subject
+from rnn_ref.judging.subject import Run, Subject, read_gradients
 
 holds_for = in_group("dropout")
 
@@ -301,15 +301,32 @@ def test_training_goes_forward_and_back_through_one_mask(
 ) -> list[Comparison]:
     """With the mask of a call in the reference, its outputs and gradients are in their bounds.
 
-    The mask is that of a call which shows it, from the same seed. Where a program draws another
-    one for other numbers, it is read from the output of a call that can be inverted.
+    So they are where another call is made before backward. The mask is that of a call which
+    shows it, from the same seed. Where a program draws another one for other numbers, it is read
+    from the output of a call that can be inverted.
     """
     problem, p = subject.problem(case), PROBABILITIES[case.variant]
     kept = kept_in_shown(case, subject, problem, p)
     compared = compare_with_masks(case, subject, problem, p, [scaled_mask(problem, kept, p)])
     if any(each.over for each in compared):
         return compare_inverted(case, subject, p) or compared
-    return compared
+    masks = [scaled_mask(problem, kept, p)]
+    return [*compared, *compare_with_a_call_between(case, subject, Oracle(problem, masks), p)]
+
+
+def compare_with_a_call_between(
+    case: Case, subject: Subject, oracle: Oracle, p: float
+) -> list[Comparison]:
+    """Judge the gradients of a call after which another is made, before backward."""
+    problem, module = oracle.problem, subject.build(oracle.problem, dropout=p)
+    leaves = subject.leaves(problem, gradients=True)
+    torch.manual_seed(case.seed)
+    results = subject.forward(problem, module, leaves)
+    subject.forward(problem, module, subject.leaves(problem))
+    subject.backward(problem, *results)
+    gradients = read_gradients(subject, problem, module, leaves)
+    expected = compare_gradients(problem, gradients, oracle.gradients())
+    return under("another call is made before backward", expected)
 
 
 def compare_inverted(case: Case, subject: Subject, p: float) -> list[Comparison]:

@@ -13,7 +13,7 @@ from rnn_ref.bridge import other_dtype
 from rnn_ref.cases.case import Case
 from rnn_ref.cases.problem import Problem
 from rnn_ref.judging.comparison import Comparison, counted, same_results
-from rnn_ref.judging.facts import given, has_parameters, refuses, same_arrays, tried
+from rnn_ref.judging.facts import given, has_parameters, refuses, same_arrays, same_facts, tried
 from rnn_ref.judging.properties import in_group
 from rnn_ref.judging.subject import Subject, read_gradients, require_results
 
@@ -84,6 +84,18 @@ def wrong_calls(problem: Problem, leaves: Leaves) -> dict[str, Leaves]:
     return {name: change(leaves) for name, change in changes.items()}
 
 
+OPTIONS = (
+    "input_size", "hidden_size", "num_layers", "nonlinearity", "bias", "batch_first", "dropout",
+    "bidirectional", "training",
+)  # fmt: skip
+"""The attributes in which a module may keep its options, and its mode."""
+
+
+def options_of(module: torch.nn.Module) -> dict[str, Any]:
+    """Read a module's options, and its mode."""
+    return {name: getattr(module, name) for name in OPTIONS if hasattr(module, name)}
+
+
 @holds_for(promises=("rnn.nonlinearity", "unwritten.refusal"), at_most=20, needs=("module",))
 def test_nonsense_is_not_constructed(case: Case, subject: Subject) -> list[Comparison]:
     """Sizes that are not positive or not whole, unknown options and values raise errors."""
@@ -102,15 +114,15 @@ def test_nonsense_is_not_constructed(case: Case, subject: Subject) -> list[Compa
 def test_a_wrong_call_is_refused_and_leaves_no_trace(
     case: Case, subject: Subject
 ) -> list[Comparison]:
-    """Wrong ranks, sizes and dtypes raise errors; weights and later results are as before."""
+    """Wrong ranks, sizes and dtypes raise errors; options, weights and later results stay."""
     problem = subject.problem(case)
     module = subject.build(problem)
-    before = subject.run(problem, module)
-    with torch.no_grad():
-        refusals = [
-            refused(subject, module, f"a call with {name}", *wrong.values())
-            for name, wrong in wrong_calls(problem, subject.leaves(problem)).items()
-        ]
+    before, options = subject.run(problem, module), options_of(module)
+    refusals = [
+        refused(subject, module, f"a call with {name}", *wrong.values())
+        for name, wrong in wrong_calls(problem, subject.leaves(problem)).items()
+    ]
+    same_facts("after refused calls, the module's", options_of(module), options)
     after = subject.run(problem, module)
     return [
         *refusals,
@@ -134,11 +146,10 @@ def test_a_state_of_another_batch_is_refused(case: Case, subject: Subject) -> li
         "h_0 of one row more": longer(1)(leaves["h_0"]),
         "h_0 without a batch": leaves["h_0"][:, 0],
     }
-    with torch.no_grad():
-        return [
-            refused(subject, module, f"a call with {name}", leaves["input"], h_0)
-            for name, h_0 in wrong.items()
-        ]
+    return [
+        refused(subject, module, f"a call with {name}", leaves["input"], h_0)
+        for name, h_0 in wrong.items()
+    ]
 
 
 def without_rows(problem: Problem) -> Problem:
@@ -232,11 +243,10 @@ def test_a_state_that_nearly_fits_is_refused(case: Case, subject: Subject) -> li
     """h_0 of one too many or too few along any axis, or with a batch axis too many, raises."""
     problem = subject.problem(case)
     module, leaves = subject.build(problem), subject.leaves(problem)
-    with torch.no_grad():
-        return [
-            refused(subject, module, f"a call with h_0 of {name}", leaves["input"], h_0)
-            for name, h_0 in near_states(problem, leaves["h_0"]).items()
-        ]
+    return [
+        refused(subject, module, f"a call with h_0 of {name}", leaves["input"], h_0)
+        for name, h_0 in near_states(problem, leaves["h_0"]).items()
+    ]
 
 
 @holds_for(
@@ -263,11 +273,10 @@ def test_an_input_that_nearly_fits_is_refused(case: Case, subject: Subject) -> l
             if case.N > 1:
                 near |= {"one row less": shorter(rows)(x), "one row for all": x.narrow(rows, 0, 1)}
     rest = [leaf for name, leaf in leaves.items() if name != "input"]
-    with torch.no_grad():
-        return [
-            refused(subject, module, f"a call with input of {name}", input, *rest)
-            for name, input in near.items()
-        ]
+    return [
+        refused(subject, module, f"a call with input of {name}", input, *rest)
+        for name, input in near.items()
+    ]
 
 
 @holds_for(
@@ -298,11 +307,10 @@ def test_a_state_that_nearly_fits_packed_sequences_is_refused(
     }
     if case.I > 1:  # no features can't be packed
         calls |= {"one feature less": (packed(shorter(-1)(x)), h_0)}
-    with torch.no_grad():
-        return [
-            refused(subject, module, f"a call with packed sequences and {name}", *wrong)
-            for name, wrong in calls.items()
-        ]
+    return [
+        refused(subject, module, f"a call with packed sequences and {name}", *wrong)
+        for name, wrong in calls.items()
+    ]
 
 
 @holds_for(
@@ -323,5 +331,4 @@ def test_a_state_of_more_rows_than_unsorted_sequences_is_refused(
     lengths = torch.tensor([1 + n % T for n in range(N)])
     packed = pack_padded_sequence(leaves["input"], lengths, first, enforce_sorted=False)
     call = partial(module, packed, longer(1)(leaves["h_0"]))
-    with torch.no_grad():
-        return [refuses(subject, "a call with unsorted sequences and h_0 of a row more", call)]
+    return [refuses(subject, "a call with unsorted sequences and h_0 of a row more", call)]

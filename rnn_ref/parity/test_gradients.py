@@ -15,7 +15,7 @@ from rnn_ref.bridge import set_parameters, to_tensor
 from rnn_ref.cases.case import Case
 from rnn_ref.cases.problem import Problem
 from rnn_ref.judging.comparison import Comparison, compare_gradients, compare_results, counted
-from rnn_ref.judging.facts import has_second_derivatives, under
+from rnn_ref.judging.facts import has_second_derivatives, same_arrays, under
 from rnn_ref.judging.failures import Raised, SubjectFault, require
 from rnn_ref.judging.oracle import Oracle
 from rnn_ref.judging.properties import in_group
@@ -40,6 +40,32 @@ def test_gradients_of_two_calls_add_up(case: Case, subject: Subject) -> list[Com
         subject.backward(problem, *subject.forward(problem, module, leaves))
     gradients = read_gradients(subject, problem, module, leaves)
     return compare_gradients(problem, gradients, twice(Oracle(problem).gradients()))
+
+
+@holds_for(promises=("grad.returned",), needs=GRADIENTS)
+def test_gradients_are_returned_to_who_asks_for_them(
+    case: Case, subject: Subject
+) -> list[Comparison]:
+    """torch.autograd.grad returns the gradients, and leaves alone those that .grad has already."""
+    problem = subject.problem(case)
+    module, leaves = subject.build(problem), subject.leaves(problem, gradients=True)
+    subject.backward(problem, *subject.forward(problem, module, leaves))
+    before = read_gradients(subject, problem, module, leaves)
+    results = subject.forward(problem, module, leaves)
+    with subject.calling("reading named_parameters"):
+        tensors = leaves | dict(module.named_parameters())
+    losses, upstream = subject.upstream(problem, *results)
+    with subject.calling("torch.autograd.grad"):
+        asked = torch.autograd.grad(losses, list(tensors.values()), upstream, allow_unused=True)
+    after = read_gradients(subject, problem, module, leaves)
+    with subject.calling("putting what is returned into .grad"):
+        for tensor, gradient in zip(tensors.values(), asked, strict=True):
+            tensor.grad = gradient
+    returned = read_gradients(subject, problem, module, leaves)
+    return [
+        *same_arrays("the gradients in .grad", after, before, problem.rounding),
+        *compare_gradients(problem, returned, Oracle(problem).gradients()),
+    ]
 
 
 @holds_for(promises=("backward.retain_graph",), needs=GRADIENTS)

@@ -18,7 +18,7 @@ from rnn_ref.arithmetic.dtypes import Floats
 from rnn_ref.cases.case import Case
 from rnn_ref.cases.problem import Problem
 from rnn_ref.judging.comparison import Comparison, compare_results, counted
-from rnn_ref.judging.facts import same_facts, under
+from rnn_ref.judging.facts import same_settings, under
 from rnn_ref.judging.failures import Fact, SubjectFault, require
 from rnn_ref.judging.oracle import Oracle
 from rnn_ref.judging.properties import in_group
@@ -37,11 +37,6 @@ FEW: dict[str, Any] = {"at_most": 30}
 
 TORCHS = "the state of torch's random numbers"
 """The generator that construction may draw from, by its name in `generator_states`."""
-
-
-def same_settings(doing: str, before: dict[str, Any]) -> Comparison:
-    """Raise SubjectFault for the first setting that is not as before; else count them."""
-    return same_facts(f"after {doing},", settings(), before)
 
 
 def same_generators(doing: str, before: dict[str, Any]) -> Comparison:

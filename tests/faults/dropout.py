@@ -76,6 +76,30 @@ class GoesBackWithoutAMask(PlainRNN):
         return x + (super().drop(x) - x).detach()
 
 
+class LastMask(torch.autograd.Function):
+    """Multiplies by a mask, and goes back through the mask that its module drew last."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, masks: list[Tensor]) -> Tensor:
+        ctx.masks = masks
+        return x * masks[-1]
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> Any:
+        mask = ctx.masks[-1]
+        return (dy * mask if mask.shape == dy.shape else dy), None
+
+
+@fault("training_goes_forward_and_back_through_one_mask")
+class GoesBackThroughTheLastMask(PlainRNN):
+    """Backward goes through the mask of the last call, whichever call it is of."""
+
+    def drop(self, x: Tensor) -> Tensor:
+        masks = self.__dict__.setdefault("masks", [])
+        masks.append(super().drop(torch.ones_like(x)).detach())
+        return LastMask.apply(x, masks)  # type: ignore[no-any-return,no-untyped-call]
+
+
 @fault("training_goes_forward_and_back_through_one_mask")
 class HalvesTheRecurrenceWhereItDrops(PlainRNN):
     """While it drops, every W_hh is halved."""

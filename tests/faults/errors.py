@@ -163,3 +163,25 @@ class ForgetsTheStateOfAnEmptySequence(PlainRNN):
         N = (input.shape[1 - axis],) if input.dim() == 3 else ()
         output = input.new_zeros(*input.shape[:-1], D * self.hidden_size)
         return output, input.new_zeros(D * self.num_layers, *N, self.hidden_size)
+
+
+@fault("an_input_that_nearly_fits_is_refused")
+class LeavesGradientsOffWhereItRefuses(PlainRNN):
+    """A call that is refused leaves the recording of gradients off."""
+
+    def require(self, input: Tensor, h_0: Tensor | None) -> None:
+        recorded = torch.is_grad_enabled()
+        torch.set_grad_enabled(False)
+        super().require(input, h_0)
+        torch.set_grad_enabled(recorded)
+
+
+@fault("a_wrong_call_is_refused_and_leaves_no_trace")
+class LeavesStepsFirstWhereItRefuses(PlainRNN):
+    """A call without a batch that is refused leaves batch_first off."""
+
+    def run_padded(self, input: Tensor, h_0: Tensor | None) -> tuple[Tensor, Tensor]:
+        first, self.batch_first = self.batch_first, self.batch_first and input.dim() == 3
+        results = super().run_padded(input, h_0)
+        self.batch_first = first
+        return results

@@ -210,6 +210,32 @@ class DetachesOutputInEval(PlainRNN):
         return (y if self.training else y.detach()), h_n
 
 
+class AddsByItself(torch.autograd.Function):
+    """Hands a parameter on, and adds its gradient to one that is there already."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor) -> Tensor:
+        ctx.weight = weight
+        return weight.view_as(weight)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor | None:
+        if ctx.weight.grad is None or torch.is_grad_enabled():
+            return gradient
+        ctx.weight.grad.add_(gradient)
+        return None
+
+
+@fault("gradients_are_returned_to_who_asks_for_them")
+class AddsGradientsByItself(PlainRNN):
+    """Backward adds W_hh's gradient to .grad by itself, where there is one."""
+
+    def weights_of(self, l: int, d: int) -> list[Tensor]:
+        W_ih, W_hh, *biases = super().weights_of(l, d)
+        own = W_hh.is_leaf and W_hh.requires_grad
+        return [W_ih, AddsByItself.apply(W_hh) if own else W_hh, *biases]  # type: ignore[no-untyped-call]
+
+
 @fault("gradients_survive_checkpointing")
 class ScalesTheInputOfEverySecondCall(PlainRNN):
     """Every second call has its input scaled by 1.01."""
