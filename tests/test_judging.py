@@ -31,11 +31,14 @@ from tests.subjects.correct import Float64Inside, Float64Throughout
 from tests.subjects.misbehaving import Halved
 from tests.subjects.unusual import (
     ClippedArgument,
+    ColumnsFirst,
+    ComputedAnew,
     DropsOfNonzero,
     OtherMasksWithGradients,
     OtherOrderBesideNaN,
+    SlopeThroughExp,
 )
-from tests.support.judging import PROPERTIES, sharing_answers
+from tests.support.judging import PROPERTIES, failure_of, sharing_answers
 from tests.support.judging import outcomes as outcomes_of
 
 ONE = Bounded([1.0, 2.0], np.array([0.1, 0.0]), rounding=ROUNDING["float64"])
@@ -94,6 +97,28 @@ def test_a_correct_rnn_may_go_a_way_of_its_own(factory: type, name: str) -> None
     subject = Subject("correct", factory)
     found = [outcome.failure for outcome in outcomes_of(subject, name, seed=2)]
     assert found == [None] * len(found)
+
+
+LONG = "tanh L1 D1 bias T31 N1 I1 H1 float32 weights=torch input=normal h_0 loss=h_n seed=0"
+LIFE = "tanh L1 D1 bias T2 N2 I3 H4 float64 weights=torch input=normal h_0 history={} seed=0"
+FROZEN = LIFE.format("call,freeze,backward")
+EXCHANGED = LIFE.format("call,backward,exchange,call,backward")
+HISTORY = "every_step_of_a_history_gives_what_the_reference_gives"
+
+
+@pytest.mark.parametrize(
+    ("factory", "name", "line"),
+    [
+        (SlopeThroughExp, "no_size_is_too_large_for_gradients", LONG),
+        (ComputedAnew, HISTORY, FROZEN),
+        (ColumnsFirst, HISTORY, EXCHANGED),
+    ],
+)
+def test_a_correct_rnn_is_not_blamed_for_what_others_do(
+    factory: type, name: str, line: str
+) -> None:
+    """Underflow in several operations, computing anew for backward, and layouts are no faults."""
+    assert failure_of(Subject("correct", factory), name, case=Case.parse(line)) is None
 
 
 def worst(got: list[float]) -> float:

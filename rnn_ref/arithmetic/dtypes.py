@@ -54,6 +54,17 @@ class Rounding:
         return max(self.eta, self.flush)
 
     @property
+    def slope_underflow(self) -> float:
+        """The most that tanh's slope may be off because a number on the way to it is small.
+
+        Through e^(2|a|), which is at most 2/u where tanh is not 1 yet, an underflow of one
+        subnormal unit is multiplied by twice that. In float16 that is no small number, and none
+        is allowed.
+        """
+        most = 4 * self.eta / self.u
+        return most if most < self.u**2 else 0.0
+
+    @property
     def digits(self) -> int:
         """The decimal digits that tell any two numbers of the dtype apart."""
         return math.ceil(1 - math.log2(self.u) * math.log10(2))

@@ -116,8 +116,12 @@ FULL_PRECISION = ("autocast",)
 A packed call of two directions in float16 raises there (pytorch/pytorch#100932).
 """
 
-CLOSING = ("descend", "load", "change", "exchange", "reset", "cast")
-"""The steps after which backward may not pass through earlier calls: their weights are gone."""
+CLOSING = ("descend", "load", "change", "exchange", "reset", "cast", "freeze", "thaw")
+"""The steps after which backward may not pass through earlier calls.
+
+Their weights are gone, or another program may compute anew, for backward, what has a gradient now
+(torch.utils.checkpoint raises where that is less).
+"""
 
 
 @dataclass(frozen=True)

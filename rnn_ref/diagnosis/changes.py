@@ -88,7 +88,7 @@ class Plain(Oracle):
         """Take the numbers of an array as they are."""
         return np.asarray(array, np.float64)
 
-    def for_sums_over_time(self, a: Array) -> Array:
+    def for_gradients(self, a: Array) -> Array:
         """Take numbers that have no rounding model as they are."""
         return a
 
@@ -210,7 +210,7 @@ class ChangedBackward:
     def gradients(self) -> dict[str, Any]:
         """Compute gradients by name."""
         o, p, change = self.oracle, self.oracle.problem, self.change
-        take, D = o.for_sums_over_time, p.D
+        take, D = o.for_gradients, p.D
         dy = np.zeros(p.output_shape) if p.grad_output is None else p.grad_output
         dh_n = np.zeros(p.h_n_shape) if p.grad_h_n is None else p.grad_h_n
         down = change.output(take(o.known(dy)))

@@ -81,7 +81,7 @@ class Call:
         p, known = self.problem, self.oracles[0].known
         dy = np.zeros(p.output_shape) if p.grad_output is None or not read else p.grad_output
         own = np.zeros(p.h_n_shape) if p.grad_h_n is None or not read else p.grad_h_n
-        take = self.oracles[0].for_sums_over_time
+        take = self.oracles[0].for_gradients
         dh = take(known(own)) if dh_n is None else (take(known(own)) + dh_n).stored
         upstream = take(known(dy)), dh
         found = [

@@ -187,7 +187,7 @@ class Oracle:
         self, dy: Any, dh_n: Any, states: Sequence[Any] | None = None
     ) -> dict[str, Any]:
         """Compute gradients by name, h_0's too, from any upstream ones; sums are not yet stored."""
-        take = self.for_sums_over_time
+        take = self.for_gradients
         with quietly():
             dx, dh_0, dlayers = backward(
                 take(dy),
@@ -206,13 +206,17 @@ class Oracle:
         """The gradients by name, through `self.states`."""
         return self.gradients()
 
-    def for_sums_over_time(self, a: Array) -> Array:
-        """Keep the numbers, but let their sums round as sums of gradients may.
+    def for_gradients(self, a: Array) -> Array:
+        """Keep the numbers, but let them round as gradients may.
 
         In 16-bit dtypes some implementations add up a weight's gradient over time in the
-        dtype itself, so every addition may round to it.
+        dtype itself, so every addition may round to it. And tanh's slope may be computed in
+        several operations, as by autograd through exp: what one of them is off by underflow,
+        the next ones multiply.
         """
         r = self.rounding
-        if a is None or r.ua == r.u:
+        flush = max(r.flush, r.slope_underflow) if self.problem.nonlinearity == "tanh" else r.flush
+        if a is None or (r.ua, r.flush) == (r.u, flush):
             return a
-        return Bounded(a.value, a.error, rounding=replace(r, ua=r.u), whole=a.whole)
+        rounding = replace(r, ua=r.u, flush=flush)
+        return Bounded(a.value, a.error, rounding=rounding, whole=a.whole)

@@ -51,7 +51,7 @@ class Exact(Oracle):
     def states_for_backward(self, states: Sequence[Any], stepped: Sequence[Any]) -> list[Any]:  # noqa: ARG002
         return list(states)
 
-    def for_sums_over_time(self, a: Array) -> Array:
+    def for_gradients(self, a: Array) -> Array:
         return a
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from tests.subjects.correct import Loop, OtherAssociation
 from tests.subjects.plain_rnn import PlainRNN
@@ -45,3 +48,31 @@ class DropsOfNonzero(PlainRNN):
         there = x.detach() != 0
         keep[there] = (torch.rand(int(there.sum())) >= self.dropout).to(x.dtype)
         return x * keep / (1 - self.dropout) if self.dropout < 1 else x * 0
+
+
+class SlopeThroughExp(Loop):
+    """tanh by expm1, whose slope autograd finds in four operations."""
+
+    def activate(self, a: Tensor) -> Tensor:
+        if self.nonlinearity == "relu":
+            return super().activate(a)
+        e = torch.expm1(2 * a.abs())
+        return torch.where(a < 0, -e, e) / (e + 2)
+
+
+class ComputedAnew(Loop):
+    """Nothing but its arguments is kept for backward, which computes each direction anew."""
+
+    def run_direction(self, *arguments: Tensor) -> Tensor:
+        run: Any = super().run_direction
+        return checkpoint(run, *arguments, use_reentrant=False)  # type: ignore[no-any-return]
+
+
+class ColumnsFirst(nn.RNN):
+    """Matrices lie in memory column by column."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        for parameter in self.parameters():
+            if parameter.dim() == 2:
+                parameter.data = parameter.data.T.contiguous().T
