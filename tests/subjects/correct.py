@@ -63,10 +63,23 @@ class Float64Throughout(PlainRNN):
         return tuple(result.to(input.dtype) for result in super().forward(input, hx))
 
 
-class ReversedSums(Loop):
+class Widened(Loop):
+    """Numbers of 16 bits are added up in float32, whatever the order."""
+
+    def step(self, *arguments: Tensor) -> Tensor:
+        dtype = arguments[0].dtype
+        wide = torch.promote_types(dtype, torch.float32)
+        added: Tensor = self.add(*(a.to(wide) for a in arguments))  # type: ignore[no-untyped-call]
+        return added.to(dtype)
+
+    def add(self, x, h, W_ih, W_hh, b_ih, b_hh):  # type: ignore[no-untyped-def]
+        raise NotImplementedError
+
+
+class ReversedSums(Widened):
     """Products added up one by one, from the last to the first, then the biases."""
 
-    def step(self, x, h, W_ih, W_hh, b_ih, b_hh):  # type: ignore[no-untyped-def]
+    def add(self, x, h, W_ih, W_hh, b_ih, b_hh):  # type: ignore[no-untyped-def]
         xh, W = torch.cat([x, h], 1), torch.cat([W_ih, W_hh], 1)
         *products, a = (xh[:, None] * W).unbind(2)
         for product in reversed(products):
@@ -74,10 +87,10 @@ class ReversedSums(Loop):
         return a + b_ih + b_hh
 
 
-class BlockedSums(Loop):
+class BlockedSums(Widened):
     """Products added up in blocks of three, and the blocks in pairs."""
 
-    def step(self, x, h, W_ih, W_hh, b_ih, b_hh):  # type: ignore[no-untyped-def]
+    def add(self, x, h, W_ih, W_hh, b_ih, b_hh):  # type: ignore[no-untyped-def]
         xh, W = torch.cat([x, h], 1), torch.cat([W_ih, W_hh], 1)
         sums = [xh[:, i : i + 3] @ W[:, i : i + 3].T for i in range(0, xh.shape[1], 3)]
         sums += [b_ih, b_hh]
@@ -89,9 +102,9 @@ class BlockedSums(Loop):
 class OtherOrderInEval(ReversedSums):
     """One order of summation in training, and another in eval."""
 
-    def step(self, x, h, W_ih, W_hh, b_ih, b_hh):  # type: ignore[no-untyped-def]
+    def add(self, x, h, W_ih, W_hh, b_ih, b_hh):  # type: ignore[no-untyped-def]
         if self.training:
-            return super().step(x, h, W_ih, W_hh, b_ih, b_hh)  # type: ignore[no-untyped-call]
+            return super().add(x, h, W_ih, W_hh, b_ih, b_hh)  # type: ignore[no-untyped-call]
         return x @ W_ih.T + h @ W_hh.T + (b_ih + b_hh)
 
 
