@@ -1,4 +1,4 @@
-"""What is wrong only past a large size is named with the size, from the cases of far axes."""
+"""What is wrong past a large size, or for some sizes alone, is named with them."""
 
 from __future__ import annotations
 
@@ -110,3 +110,35 @@ def test_of_two_hypotheses_left_the_one_that_is_decided_elsewhere_is_told() -> N
     """A case that can't tell them apart is no second cause."""
     groups = joined([numbers("a", "b"), numbers("b"), numbers("c", "d")])
     assert sorted(map(len, groups)) == [1, 2]
+
+
+class ForgetsAligned(nn.RNN):
+    """h_0 is ignored where a batch fills whole tiles of 8 rows and of 16 units."""
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        aligned = input.shape[1] % 8 == 0 and self.hidden_size % 16 == 0
+        return super().forward(input, None if aligned else hx)
+
+
+class ForgetsForOneRow(nn.RNN):
+    """h_0 is ignored where there is one row."""
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        return super().forward(input, None if input.shape[1] == 1 else hx)
+
+
+@pytest.mark.parametrize(
+    ("factory", "sizes", "where"),
+    [
+        (ForgetsAligned, {"N": 8, "H": 16}, "where N is 8 and H is 16"),
+        (ForgetsForOneRow, {}, "where N is 1"),
+    ],
+)
+def test_what_is_wrong_for_some_sizes_alone_is_named_with_them(
+    factory: Any, sizes: dict[str, Any], where: str
+) -> None:
+    """Cases that have these sizes in common are explained, and others are right."""
+    said = diagnose(Subject("tests:some", factory), replace(SMALLEST, **sizes), seconds=10)
+    assert said is not None
+    assert said.sentences == (f"h_0 is ignored: all runs start from zero, {where}",)
+    assert said.kind == "h_0 is ignored: all runs start from zero"
