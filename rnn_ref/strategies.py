@@ -37,6 +37,14 @@ WIDE = (*EDGES * 4, *range(6, 66))
 LONG = (*EDGES[:7] * 9, *EDGES[7:], *range(6, 66, 4))
 """Many steps: mostly up to 17, as a case costs what its steps cost."""
 
+ALIGNED = (8, 16, 32, 64)
+"""Sizes that fill whole tiles. What is wrong where several axes do is hardly met by chance."""
+
+SELDOM = 128
+"""The smallest of the numbers up to 255 with which all axes but T are ALIGNED: half of those
+with two wide ones.
+"""
+
 WIDE_AXES = (
     *("", "", "", "", "", "T", "T", "N", "N", "I", "H", "H", "H", "H"),
     *("TH", "NI", "IH", "IH", "NH", "TNIH"),
@@ -161,7 +169,9 @@ def sized(domain: Domain, layouts: Sequence[str], steps: Sequence[str], drawn: b
     """Make a case with the fields of a domain, a layout, sizes and, of some steps, a history."""
     picker = Picker(drawn[:FIELDS_BYTES])
     wide = picker.pick(WIDE_AXES)
-    large = {"T": LONG, "N": WIDE, "I": WIDE, "H": WIDE}
+    large: dict[str, Sequence[int]] = {"T": LONG, "N": WIDE, "I": WIDE, "H": WIDE}
+    if len(wide) == 2 and "T" not in wide and drawn[FIELDS_BYTES - 1] >= SELDOM:
+        wide, large = "NIH", dict.fromkeys("NIH", ALIGNED)
     fields: dict[str, Any] = {a: picker.pick(large[a] if a in wide else SMALL) for a in "TNIH"}
     layout = LAYOUTS[picker.pick(layouts)]
     if layout.unbatched:

@@ -70,3 +70,13 @@ class LeavesTheUnitAfterTheTilesStale(PlainRNN):
         if self.hidden_size > 8 and self.hidden_size % 8 == 1:
             return torch.cat([y[..., :-1], y[..., -2:-1]], dim=2)
         return y
+
+
+@fault(STEP)
+class SkipsTheStateOfWholeTiles(PlainRNN):
+    """Whole tiles of 8 rows and 16 units start from zero in the reverse direction."""
+
+    def run_layers(self, x: Tensor, h_0: Tensor) -> tuple[Tensor, Tensor]:
+        if self.bidirectional and x.shape[1] % 8 == 0 and self.hidden_size % 16 == 0:
+            h_0 = torch.stack([0 * h if row % 2 else h for row, h in enumerate(h_0)])
+        return super().run_layers(x, h_0)
