@@ -29,6 +29,16 @@ class TakesH0AsSorted(nn.RNN):
         return super().forward(input, hx)
 
 
+class TakesH0OfReverseAsSorted(nn.RNN):
+    """h_0 of the reverse direction is not sorted as the sequences are."""
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        if isinstance(input, PackedSequence) and hx is not None:
+            moved = self.permute_hidden(hx, input.unsorted_indices)
+            hx = torch.stack([moved[k] if k % 2 else h for k, h in enumerate(hx)])
+        return super().forward(input, hx)
+
+
 class RunsOverThePadding(nn.RNN):
     """The reverse direction of a packed sequence begins at the end of the longest."""
 
@@ -53,6 +63,8 @@ NAMED = [
      "h_n of packed sequences is left in the order in which they are sorted"),
     (Subject("tests:subject", TakesH0AsSorted), SIMPLE,
      "h_0 is not put in the order in which packed sequences are sorted"),
+    (Subject("tests:subject", TakesH0OfReverseAsSorted), SIMPLE.replace("D1", "D2"),
+     "h_0 of the reverse direction is not put in the order in which packed sequences are sorted"),
     (Subject("tests:subject", RunsOverThePadding), SIMPLE.replace("D1", "D2"),
      "the reverse direction of packed sequences begins at the end of the longest, with zeros"),
 ]  # fmt: skip

@@ -146,10 +146,10 @@ def told_by(entry: Entry, least: int) -> tuple[Any, ...]:
     """Order failures of one cause: what shows it itself, a probe, then the smallest case.
 
     An exception from lines that are not the subject's tells least. What has a sentence tells more
-    than what was joined to it. A case whose plain call has
-    wrong results tells more than one whose gradients are wrong, and that more than one whose plain
-    call is right. Of cases that are nearly the smallest, of size `least`, one of the plainest
-    groups is told.
+    than what was joined to it. A case whose plain call has wrong results tells more than one whose
+    gradients are wrong, and that more than one whose plain call is right; what uses less besides
+    tells more. Of cases that are nearly the smallest, of size `least`, one of the plainest groups
+    is told.
     """
     failure, settings = entry["failure"], entry["findings"].get("follows") == SETTINGS
     origin = Kind.FACT if settings else Kind.NUMBERS
@@ -162,7 +162,9 @@ def told_by(entry: Entry, least: int) -> tuple[Any, ...]:
     near = product <= NEARLY * least
     group = PLAINEST.index(entry["group"]) if entry["group"] in PLAINEST else len(PLAINEST)
     plainest = group if near else len(PLAINEST), product, len(failure["case"].split())
-    return failure["kind"] != origin, elsewhere, not probed, unsaid, indirect, not near, *plainest
+    uses = len(entry["findings"].get("uses", ()))
+    how = failure["kind"] != origin, elsewhere, not probed, unsaid, indirect, uses
+    return *how, not near, *plainest
 
 
 SIMPLEST: dict[str, Any] = {

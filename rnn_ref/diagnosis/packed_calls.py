@@ -95,7 +95,10 @@ def hypotheses(packed: Packed) -> Iterator[tuple[str, Expects]]:
     """List what may be wrong with packed sequences, as sentences."""
     p = packed.problem
     if p.h_0 is not None:
-        yield "h_0 is not put in the order in which packed sequences are sorted", other_h_0
+        not_put = "is not put in the order in which packed sequences are sorted"
+        yield f"h_0 {not_put}", other_h_0
+        for d, name in enumerate(("forward", "reverse") if p.D == 2 else ()):
+            yield f"h_0 of the {name} direction {not_put}", partial(other_h_0, directions=(d,))
         yield "neither h_0 nor h_n is in the order of the packed sequences", neither
     yield "h_n of packed sequences is left in the order in which they are sorted", other_h_n
     if p.L == 1:
@@ -119,10 +122,13 @@ def changed_alone(packed: Packed, n: int, sentence: str) -> Expected | None:
     return found[sentence].expected(Oracle(alone)) if sentence in found else None
 
 
-def other_h_0(packed: Packed, n: int) -> Expected:
-    """Start each sequence from the row of h_0 that stands where it is sorted to."""
-    row = packed.order.index(n)
-    return results_of(Oracle(packed.alone(n, row_of_h_0=row)))
+def other_h_0(packed: Packed, n: int, directions: tuple[int, ...] = (0, 1)) -> Expected:
+    """Start some directions of each sequence from the row of h_0 where it is sorted to."""
+    own, moved = packed.alone(n), packed.alone(n, row_of_h_0=packed.order.index(n))
+    if own.h_0 is not None and moved.h_0 is not None:
+        others = np.isin(np.arange(own.L * own.D) % own.D, directions)[:, None, None]
+        own = replace(own, h_0=np.where(others, moved.h_0, own.h_0))
+    return results_of(Oracle(own))
 
 
 def other_h_n(packed: Packed, n: int) -> Expected:
