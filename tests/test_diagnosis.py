@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from rnn_ref.cases.case import Case
 from rnn_ref.diagnosis.changes import Plain
-from rnn_ref.diagnosis.experiment import TIERS, Diagnosis, diagnose
+from rnn_ref.diagnosis.diagnose import diagnose
+from rnn_ref.diagnosis.experiment import TIERS, Diagnosis
 from rnn_ref.judging.measured import Accuracy, Measured
 from rnn_ref.judging.oracle import Oracle
 from rnn_ref.judging.subject import Subject

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from rnn_ref.cases.case import Case
+from rnn_ref.diagnosis.diagnose import diagnose
 from rnn_ref.diagnosis.dropout import about_dropout
-from rnn_ref.diagnosis.experiment import diagnose
 from rnn_ref.diagnosis.hypotheses.measured import shortest
 from rnn_ref.diagnosis.later_calls import about_later_calls, about_unread
 from rnn_ref.diagnosis.regions import parts

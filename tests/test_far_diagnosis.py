@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rnn_ref.cases.case import Case
-from rnn_ref.diagnosis.experiment import diagnose
+from rnn_ref.diagnosis.diagnose import diagnose
 from rnn_ref.diagnosis.joining import joined
 from rnn_ref.diagnosis.mending import forms_built
 from rnn_ref.judging.judge import Judge

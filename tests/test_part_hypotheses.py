@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from rnn_ref.cases.case import Case
-from rnn_ref.diagnosis.experiment import diagnose
+from rnn_ref.diagnosis.diagnose import diagnose
 from rnn_ref.judging.subject import Subject
 from tests.subjects.plain_rnn import PlainRNN
 

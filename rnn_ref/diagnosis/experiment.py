@@ -10,24 +10,13 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import combinations
 
 from rnn_ref.bridge import parameters_of
 from rnn_ref.cases.case import Case
 from rnn_ref.cases.problem import Problem
 from rnn_ref.diagnosis.budget import Budget
 from rnn_ref.diagnosis.changes import Hypothesis
-from rnn_ref.diagnosis.draws import (
-    FIRST,
-    MORE,
-    Draw,
-    Sizes,
-    first_cases,
-    is_quick,
-    more_cases,
-    shrunk,
-    sized,
-)
+from rnn_ref.diagnosis.draws import Draw, first_cases, is_quick, more_cases, shrunk
 from rnn_ref.diagnosis.hypotheses.first_step import from_a_step
 from rnn_ref.diagnosis.hypotheses.gradient_precision import precise_gradients
 from rnn_ref.diagnosis.hypotheses.gradients import (
@@ -121,40 +110,6 @@ class Diagnosis:
         which = "explains" if len(self.sentences) == 1 else "each explains"
         cases = f"{self.cases} case" + ("s" if self.cases != 1 else "")
         return f"{which} {self.wrong:,} of {self.wrong:,} wrong elements in {cases}"
-
-
-def diagnose(subject: Subject, case: Case, *, seconds: float = 2.0) -> Diagnosis | None:
-    """Find out what a subject computes in place of an RNN, in about so many seconds.
-
-    Return None if nothing is wrong with the results and gradients of plain calls of the
-    case's form. Raises nothing, whatever the subject raises.
-    """
-    budget = Budget(seconds)
-    for of, share in (("results", 0.25), ("gradients", 1.0)):
-        search = Search(subject, case, of, budget)
-        if search.find_wrong(share):
-            said = search.diagnosis()
-            return said if said.sentences else of_some_sizes(search, said)
-    return None
-
-
-def of_some_sizes(search: Search, otherwise: Diagnosis) -> Diagnosis:
-    """Explain what is wrong for some sizes of a case alone, by cases that all have these.
-
-    As few of its sizes as show the fault are kept, and no case may be wrong that has others.
-    """
-    own = Sizes(search.case.T, search.case.N, search.case.I, search.case.H)._asdict()
-    for number in range(1, len(own) + 1):
-        for names in combinations(own, number):
-            kept = {name: own[name] for name in names}
-            alike = OfSizes(search.subject, search.case, search.of, search.budget, kept=kept)
-            if all(map(alike.has_sizes, search.wrong)) and alike.find_wrong():
-                said = alike.diagnosis()
-                where = " and ".join(f"{name} is {size}" for name, size in kept.items())
-                told = tuple(f"{sentence}, where {where}" for sentence in said.sentences)
-                kind = "" if len(told) > 1 else said.kind or "".join(said.sentences)
-                return replace(said, sentences=told, kind=kind) if told else otherwise
-    return otherwise
 
 
 def tiers(of: str, trial: Trial) -> list[Listing]:
@@ -280,8 +235,13 @@ class Sifting:
                 survivors = self.filtered(tier, drawn, survivors)
         if widens:
             survivors = self.likeliest(tier, survivors)
+        survivors = self.apart(tier, survivors)
         stated = len(self.wrong) >= WRONG_CASES and len(survivors) <= 2
         return survivors if stated else []
+
+    def apart(self, tier: Listing, survivors: list[str]) -> list[str]:  # noqa: ARG002
+        """Leave out what no further case could tell from another one that is left."""
+        return survivors
 
     def likeliest(self, tier: Listing, survivors: list[str]) -> list[str]:
         """Choose one of several losses of precision.
@@ -376,27 +336,3 @@ class Search(Sifting):
         said, listing = diagnosis.sentences, diagnosis.listing
         left = self.filtered(listing, self.wrong[0], said, known=True)
         return replace(diagnosis, sentences=tuple(left)) if left else None
-
-
-@dataclass
-class OfSizes(Search):
-    """The search for what is wrong in cases that have some sizes in common, `kept` by name."""
-
-    kept: dict[str, int] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.plan = iter([self.alike(FIRST[0], 1)])
-
-    def has_sizes(self, trial: Trial) -> bool:
-        """Tell whether a trial is of a case that has the sizes that are kept."""
-        T, N, I = trial.oracle.problem.input.shape
-        sizes = Sizes(T, N, I, trial.oracle.problem.H)._asdict()
-        return self.kept.items() <= sizes.items()
-
-    def alike(self, sizes: Sizes, seed: int) -> Draw:
-        """Draw a case of other sizes but for those that are kept."""
-        return sized(self.case, sizes._replace(**self.kept), seed, plain=True)
-
-    def further(self, *, widens: bool) -> Iterator[Draw]:  # noqa: ARG002
-        """Draw further cases that have these sizes."""
-        return (self.alike(sizes, seed) for seed, sizes in enumerate(MORE, start=10))

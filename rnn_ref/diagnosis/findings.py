@@ -13,9 +13,10 @@ from rnn_ref.cases.case import SIZES, Case
 from rnn_ref.cases.history import words_of
 from rnn_ref.diagnosis.budget import Budget
 from rnn_ref.diagnosis.causes import size
+from rnn_ref.diagnosis.diagnose import diagnose
 from rnn_ref.diagnosis.draws import Sizes, far_as
 from rnn_ref.diagnosis.dropout import about_dropout
-from rnn_ref.diagnosis.experiment import Diagnosis, Search, diagnose
+from rnn_ref.diagnosis.experiment import Diagnosis, Search
 from rnn_ref.diagnosis.fields import fields_that_matter
 from rnn_ref.diagnosis.joining import (
     ARGUMENTS,

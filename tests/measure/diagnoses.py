@@ -15,7 +15,7 @@ import hypothesis
 import torch
 
 from rnn_ref.cases.case import Case
-from rnn_ref.diagnosis.experiment import diagnose
+from rnn_ref.diagnosis.diagnose import diagnose
 from rnn_ref.judging.subject import Subject
 from rnn_ref.process.settings import restoring_settings
 from rnn_ref.strategies import cases
