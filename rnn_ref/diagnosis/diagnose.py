@@ -80,9 +80,9 @@ class OfSizes(Search):
     def expected(self, tier: Listing, sentence: str) -> Iterator[bytes]:
         """Yield the numbers that a hypothesis expects in each wrong case."""
         for trial in self.wrong:
-            by_sentence = {h.sentence: h for h in tier(trial.oracle.problem)}
-            for array in by_sentence[sentence].expected(trial.oracle).values():
-                yield np.asarray(value_of(array)).tobytes()
+            for hypothesis in (h for h in tier(trial.oracle.problem) if h.sentence == sentence):
+                for array in hypothesis.expected(trial.oracle).values():
+                    yield np.asarray(value_of(array)).tobytes()
 
     def further(self, *, widens: bool) -> Iterator[Draw]:  # noqa: ARG002
         """Draw further cases that have these sizes."""

@@ -34,7 +34,7 @@ def from_a_step(seen: Seen) -> Iterator[Hypothesis]:
         steps = np.flatnonzero(states[:, :, 0].any(axis=(1, 2)))
         if steps.size and steps[0] > 1:
             yield from about_results(seen.problem, int(steps[0]))
-    elif seen.problem.D == 1:
+    elif seen.problem.D == 1 and "input" in seen.wrong:
         steps = np.flatnonzero(seen.wrong["input"].any(axis=(1, 2)))
         if steps.size:
             yield from about_gradients(int(steps[-1]) + 1)
