@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from rnn_ref.judging.comparison import (
 from rnn_ref.judging.failures import Kind, SubjectFault, about_element, named
 from rnn_ref.judging.judge import Judge
 from rnn_ref.judging.outcome import Outcome
+from rnn_ref.judging.properties import Property
 from rnn_ref.judging.subject import Subject
 from tests.subjects.correct import Float64Inside, Float64Throughout
 from tests.subjects.misbehaving import Halved
@@ -97,6 +98,29 @@ def test_a_correct_rnn_may_go_a_way_of_its_own(factory: type, name: str) -> None
     subject = Subject("correct", factory)
     found = [outcome.failure for outcome in outcomes_of(subject, name, seed=2)]
     assert found == [None] * len(found)
+
+
+@dataclass(frozen=True)
+class NotingJudge(Judge):
+    """A judge that notes the cases, and finds all right."""
+
+    noted: list[Case] = field(default_factory=list)
+
+    def judge_case(self, _: Property, case: Case, outcome: Outcome) -> float:
+        self.noted.append(case)
+        outcome.elements += 1
+        return 0.0
+
+
+def test_each_structure_has_cases_of_its_own() -> None:
+    """What is rare among the cases of one structure is met among those of another."""
+    declared, drawn = PROPERTIES["output_and_h_n_are_within_their_bounds"], []
+    for structure in ("deep", "bidirectional"):
+        judge = NotingJudge(Subject("it", nn.RNN), ("float32",), 100)
+        judge.judge(declared, structure)
+        drawn.append({replace(case, L=1, D=1) for case in judge.noted if case.T > 1})
+    assert min(map(len, drawn)) > 5
+    assert drawn[0].isdisjoint(drawn[1])
 
 
 LONG = "tanh L1 D1 bias T31 N1 I1 H1 float32 weights=torch input=normal h_0 loss=h_n seed=0"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -135,13 +136,17 @@ class Judge:
             outcome.failure = Failure(Kind.NOTHING, declared.name, "", "", how=how)
 
     def search(self, declared: Property, structure: str, domain: Domain, outcome: Outcome) -> None:
-        """Draw cases that are not known to deviate; raise Violation for one that fails."""
+        """Draw cases that are not known to deviate; raise Violation for one that fails.
+
+        Each structure has cases of its own: what is rare in one is met in another.
+        """
         known = self.known(declared, domain)
         outcome.known = [str(deviation) for deviation in known]
         if not all(deviation.where for deviation in known):
             return
+        own = self.seed ^ zlib.crc32(structure.encode())
         for turn in range(TURNS):
-            drawing = replace(self, seed=self.seed + (turn << 32))
+            drawing = replace(self, seed=own + (turn << 32))
             draw(drawing, declared, structure, domain, known, outcome)
             if outcome.elements > outcome.open:
                 break
