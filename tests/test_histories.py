@@ -133,8 +133,8 @@ def test_a_fault_of_a_history_is_shrunk_to_a_few_steps(name: str) -> None:
 
 @pytest.mark.parametrize("dtype", [*DTYPES, *LOW])
 def test_a_correct_module_is_compared_in_every_structure(dtype: str) -> None:
-    """Histories of single, deep and bidirectional networks compare numbers, and leave few open."""
+    """Histories of single, deep and bidirectional networks leave less than a third open."""
     subject = Subject("torch.nn:RNN", nn.RNN)
-    for outcome in outcomes(subject, LIVES, examples=10, dtypes=(dtype,)):
+    for outcome in outcomes(subject, LIVES, examples=40, dtypes=(dtype,)):
         assert outcome.failure is None, str(outcome.failure)
-        assert outcome.elements > 4 * outcome.open
+        assert outcome.elements > 3 * outcome.open
