@@ -40,10 +40,8 @@ LONG = (*EDGES[:7] * 9, *EDGES[7:], *range(6, 66, 4))
 ALIGNED = (8, 16, 32, 64)
 """Sizes that fill whole tiles. What is wrong where several axes do is hardly met by chance."""
 
-SELDOM = 128
-"""The smallest of the numbers up to 255 with which all axes but T are ALIGNED: half of those
-with two wide ones.
-"""
+UPPER_HALF = 128
+"""The smallest number of a byte with which, where two axes are wide, all but T are ALIGNED."""
 
 WIDE_AXES = (
     *("", "", "", "", "", "T", "T", "N", "N", "I", "H", "H", "H", "H"),
@@ -170,7 +168,7 @@ def sized(domain: Domain, layouts: Sequence[str], steps: Sequence[str], drawn: b
     picker = Picker(drawn[:FIELDS_BYTES])
     wide = picker.pick(WIDE_AXES)
     large: dict[str, Sequence[int]] = {"T": LONG, "N": WIDE, "I": WIDE, "H": WIDE}
-    if len(wide) == 2 and "T" not in wide and drawn[FIELDS_BYTES - 1] >= SELDOM:
+    if len(wide) == 2 and "T" not in wide and drawn[FIELDS_BYTES - 1] >= UPPER_HALF:
         wide, large = "NIH", dict.fromkeys("NIH", ALIGNED)
     fields: dict[str, Any] = {a: picker.pick(large[a] if a in wide else SMALL) for a in "TNIH"}
     layout = LAYOUTS[picker.pick(layouts)]

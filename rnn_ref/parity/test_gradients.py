@@ -63,7 +63,7 @@ def test_gradients_are_returned_to_who_asks_for_them(
             tensor.grad = gradient
     returned = read_gradients(subject, problem, module, leaves)
     return [
-        *same_arrays("the gradients in .grad", after, before, problem.rounding),
+        *same_arrays("in .grad after torch.autograd.grad", after, before, problem.rounding),
         *compare_gradients(problem, returned, Oracle(problem).gradients()),
     ]
 
