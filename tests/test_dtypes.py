@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from rnn_ref.arithmetic.dtypes import LOW, ROUNDING
-from rnn_ref.judging.loading import flushed
+from rnn_ref.judging.flushing import losing_subnormals
 from rnn_ref.judging.subject import Subject
 from rnn_ref.running.dtypes import computed, with_low
 from rnn_ref.running.options import DTYPES
@@ -56,9 +56,9 @@ def test_products_that_lose_subnormals_are_noticed_and_told(
 ) -> None:
     """Where they do, the dtype is judged by the bounds that allow it, and the run says so."""
     monkeypatch.setattr(torch.nn.functional, "linear", lambda x, _: 0 * x)
-    found = flushed.__wrapped__("cpu")
-    assert found == set(LOW)
-    subject = Subject("it", nn.RNN, flushed=frozenset({"bfloat16"}))
+    assert losing_subnormals.__wrapped__("cpu") == set(LOW)
+    monkeypatch.setattr("rnn_ref.judging.subject.losing_subnormals", lambda _: {"bfloat16"})
+    subject = Subject("it", nn.RNN)
     assert subject.rounding("bfloat16") == ROUNDING["bfloat16"].flushing
     assert subject.rounding("float16") == ROUNDING["float16"]
     session: Any = SimpleNamespace(judge=SimpleNamespace(subject=subject))
@@ -71,6 +71,7 @@ def test_products_that_lose_subnormals_are_noticed_and_told(
 def test_products_that_keep_subnormals_say_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where every sum of subnormal numbers is there, the bounds are the dtype's own."""
     monkeypatch.setattr(torch.nn.functional, "linear", lambda x, w: x.double() @ w.double())
-    assert flushed.__wrapped__("cpu") == set()
+    assert losing_subnormals.__wrapped__("cpu") == set()
+    monkeypatch.setattr("rnn_ref.judging.subject.losing_subnormals", losing_subnormals.__wrapped__)
     session: Any = SimpleNamespace(judge=SimpleNamespace(subject=Subject("it", nn.RNN)))
     assert told_of_flushing(session) == []

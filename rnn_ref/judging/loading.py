@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import importlib
 import sys
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from rnn_ref.arithmetic.dtypes import LOW, ROUNDING
-from rnn_ref.bridge import TORCH_DTYPES
 from rnn_ref.container import container
 from rnn_ref.judging.failures import CannotLoad, in_one_line, place_in_subject
 from rnn_ref.judging.measured import TANH
@@ -51,31 +48,9 @@ def load(
     return Subject(
         name, container(function) if function else factory, device, cell or "", cell_factory,
         packing,
-        flushes=flushes, flushed=flushed(device), watch=watch,
+        flushes=flushes, watch=watch,
         function=function, tanh=TANH if tanh is None else tanh,
     )  # fmt: skip
-
-
-@cache
-def flushed(device: str) -> frozenset[str]:
-    """Measure in which 16-bit dtypes products on a device take subnormal numbers for zero.
-
-    Sums of subnormal numbers, which are normal ones, come out as 0 where they do (Intel's
-    instruction VDPBF16PS does, whatever the processor's mode). This asks the processor and torch's
-    product; a subject that uses neither is judged by the same, wider bound near 0.
-    """
-    found = set()
-    for dtype in LOW:
-        r = ROUNDING[dtype]
-        tiny = torch.full((2, 64), r.smallest_normal / 8, dtype=TORCH_DTYPES[dtype], device=device)
-        ones = torch.ones(64, 64, dtype=TORCH_DTYPES[dtype], device=device)
-        try:
-            sums = torch.nn.functional.linear(tiny, ones)
-        except RuntimeError:  # the device has no such product, so that nothing is lost in it
-            continue
-        if bool((sums == 0).any()):
-            found.add(dtype)
-    return frozenset(found)
 
 
 def load_callable(what: str, name: str) -> Any:

@@ -17,6 +17,7 @@ from rnn_ref.bridge import TORCH_DTYPES, set_parameters, to_array, to_tensor
 from rnn_ref.cases.case import Case
 from rnn_ref.cases.problem import Problem
 from rnn_ref.judging.failures import Fact, SubjectFault, Wiring, raised, require
+from rnn_ref.judging.flushing import losing_subnormals
 from rnn_ref.judging.measured import NOTHING, TANH, Measured
 from rnn_ref.judging.replay import DEFAULT_SUBJECT
 from rnn_ref.marking import Function
@@ -82,8 +83,7 @@ class Subject:
     """A factory of modules with nn.RNN's constructor signature and calling convention.
 
     `cell` makes cells like nn.RNNCell, `packing` has the functions of torch.nn.utils.rnn by
-    name; None if the subject has none. With `flushes`, it may take subnormal numbers for zero;
-    in the dtypes `flushed`, the processor's own products do.
+    name; None if the subject has none. With `flushes`, it may take subnormal numbers for zero.
     `function` is the function of arrays that the modules call, if the subject is one.
     Its tanh may be off by `tanh` units of roundoff; the bounds take what was `measured` if that
     is more, and what else was measured as it is.
@@ -96,7 +96,6 @@ class Subject:
     cell: Callable[..., torch.nn.Module] | None = None
     packing: Any = None
     flushes: bool = False
-    flushed: frozenset[str] = frozenset()
     watch: Watch | None = None
     function: Function | None = None
     tanh: float = TANH
@@ -107,6 +106,11 @@ class Subject:
         """The subject's name, and torch.nn:RNN where it is a subclass of that."""
         heir = isinstance(self.factory, type) and issubclass(self.factory, torch.nn.RNN)
         return (self.name, DEFAULT_SUBJECT) if heir else (self.name,)
+
+    @property
+    def flushed(self) -> frozenset[str]:
+        """The dtypes in which the device's own products take subnormal numbers for zero."""
+        return losing_subnormals(self.device)
 
     @property
     def lacks(self) -> frozenset[str]:
