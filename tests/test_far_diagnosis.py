@@ -92,6 +92,13 @@ def test_what_is_wrong_past_a_large_size_is_named_with_it(
     assert said.sentences == (sentence,)
 
 
+def test_what_is_wrong_in_a_very_large_case_is_named_in_the_usual_time() -> None:
+    """A case that is less far out stands for it, and is run in its place."""
+    said = diagnose(Subject("tests:far", LateRows), replace(SMALLEST, N=65_535, D=2))
+    assert said is not None
+    assert said.sentences == ("the output is scaled by 0.999 in rows from 256 on",)
+
+
 def test_a_property_of_many_steps_is_explained_by_a_network_of_as_many() -> None:
     """Its case has one step; what it runs, and what its diagnosis must run, has a thousand."""
     judge = Judge(Subject("torch.nn:RNN", nn.RNN), ("float32",), 3, around=restoring_settings)

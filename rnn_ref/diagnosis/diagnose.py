@@ -11,7 +11,7 @@ import numpy as np
 from rnn_ref.cases.case import Case
 from rnn_ref.diagnosis.budget import Budget
 from rnn_ref.diagnosis.changes import value_of
-from rnn_ref.diagnosis.draws import FIRST, MORE, Draw, Sizes, sized
+from rnn_ref.diagnosis.draws import FIRST, MORE, Draw, Sizes, sized, sizes_of
 from rnn_ref.diagnosis.experiment import Diagnosis, Listing, Search
 from rnn_ref.diagnosis.trial import Trial
 from rnn_ref.judging.subject import Subject
@@ -37,7 +37,7 @@ def of_some_sizes(search: Search, otherwise: Diagnosis) -> Diagnosis:
 
     As few of its sizes as show the fault are kept, and no case may be wrong that has others.
     """
-    own = Sizes(search.case.T, search.case.N, search.case.I, search.case.H)._asdict()
+    own = sizes_of(search.case)._asdict()
     for number in range(1, len(own) + 1):
         for names in combinations(own, number):
             kept = {name: own[name] for name in names}
@@ -62,9 +62,7 @@ class OfSizes(Search):
 
     def has_sizes(self, trial: Trial) -> bool:
         """Tell whether a trial is of a case that has the sizes that are kept."""
-        T, N, I = trial.oracle.problem.input.shape
-        sizes = Sizes(T, N, I, trial.oracle.problem.H)._asdict()
-        return self.kept.items() <= sizes.items()
+        return self.kept.items() <= sizes_of(trial.oracle.problem)._asdict().items()
 
     def alike(self, sizes: Sizes, seed: int) -> Draw:
         """Draw a case of other sizes but for those that are kept."""

@@ -20,6 +20,14 @@ class Sizes(NamedTuple):
     H: int
 
 
+def sizes_of(of: Case | Problem) -> Sizes:
+    """Give the sizes of a case or a problem."""
+    if isinstance(of, Case):
+        return Sizes(of.T, of.N, of.I, of.H)
+    T, N, I = of.input.shape
+    return Sizes(T, N, I, of.H)
+
+
 FIRST = (Sizes(5, 3, 4, 6), Sizes(20, 5, 3, 9), Sizes(37, 6, 34, 9), Sizes(3, 35, 5, 35))
 """Sizes to find a wrong case with."""
 
@@ -31,6 +39,9 @@ MORE = (
 
 LONG = 20
 """From how many steps on weights are drawn that keep bounds small."""
+
+NEARER = (257, 1025)
+"""How far out a case is that stands for one still farther: most tiles and blocks end before."""
 
 WIDENED = 1000
 """How many times a state's bound may grow until weights are drawn that keep it small."""
@@ -72,13 +83,18 @@ def shrunk(p: Problem) -> Problem:
 
 
 def first_cases(case: Case) -> Iterator[Draw]:
-    """Draw cases of a case's form: rich ones, larger ones like it, its own sizes, itself."""
-    own = Sizes(case.T, case.N, case.I, case.H)
+    """Draw cases of a case's form: rich ones, larger ones like it, its own sizes, itself.
+
+    Of one that is far out, those that are less so come first: they are quick.
+    """
+    own = sizes_of(case)
     for sizes in FIRST:
         yield sized(case, sizes, 1, plain=True)
     yield small(case, 1)
     if case.nonlinearity == "relu":
         yield whole(case, 1)
+    for sizes in nearer(own):
+        yield sized(case, Sizes(*map(max, sizes, FIRST[0])), 2, plain=True)
     for plain in (True, False):
         yield sized(case, Sizes(*map(max, own, FIRST[0])), 2, plain=plain)
     for seed in range(3, 6):
@@ -91,7 +107,7 @@ def more_cases(case: Case, widens: bool, of: str = "results") -> Iterator[Draw]:
 
     What is lost of products shows `of` results in the sums of one product.
     """
-    own = Sizes(case.T, case.N, case.I, case.H)
+    own = sizes_of(case)
     yield from larger_still(case, own)
     if widens:
         yield sized(case, ONE_STEP, 8, plain=True)
@@ -124,6 +140,11 @@ def far(own: Sizes) -> dict[str, int]:
     """Name the sizes that are larger than all that a diagnosis draws of itself."""
     most = max(map(max, MORE))
     return {name: n for name, n in own._asdict().items() if n > most}
+
+
+def nearer(own: Sizes) -> list[Sizes]:
+    """List sizes of which none is as far out as the largest of others."""
+    return [Sizes(*(min(n, most) for n in own)) for most in NEARER if max(own) > most]
 
 
 def far_as(own: Sizes, case: Case) -> Case:

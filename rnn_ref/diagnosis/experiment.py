@@ -16,7 +16,16 @@ from rnn_ref.cases.case import Case
 from rnn_ref.cases.problem import Problem
 from rnn_ref.diagnosis.budget import Budget
 from rnn_ref.diagnosis.changes import Hypothesis
-from rnn_ref.diagnosis.draws import Draw, first_cases, is_quick, more_cases, shrunk
+from rnn_ref.diagnosis.draws import (
+    Draw,
+    Sizes,
+    far,
+    first_cases,
+    is_quick,
+    more_cases,
+    shrunk,
+    sizes_of,
+)
 from rnn_ref.diagnosis.hypotheses.first_step import from_a_step
 from rnn_ref.diagnosis.hypotheses.gradient_precision import precise_gradients
 from rnn_ref.diagnosis.hypotheses.gradients import (
@@ -283,8 +292,10 @@ class Search(Sifting):
         self.plan = first_cases(self.case)
 
     def further(self, *, widens: bool) -> Iterator[Draw]:
-        """Draw further cases of the form."""
-        return more_cases(self.case, widens, self.of)
+        """Draw further cases of the form, as far out as what was found to be wrong."""
+        own, found = sizes_of(self.case), sizes_of(self.wrong[0].oracle.problem)
+        near = replace(self.case, **Sizes(*map(min, own, found))._asdict())
+        return more_cases(near if far(own) else self.case, widens, self.of)
 
     def may_be(self, hypothesis: Hypothesis, problem: Problem) -> bool:
         """Tell whether the subject's tanh, as measured, and its relu networks leave it possible."""

@@ -14,7 +14,7 @@ from rnn_ref.cases.history import words_of
 from rnn_ref.diagnosis.budget import Budget
 from rnn_ref.diagnosis.causes import size
 from rnn_ref.diagnosis.diagnose import diagnose
-from rnn_ref.diagnosis.draws import Sizes, far_as
+from rnn_ref.diagnosis.draws import far_as, sizes_of
 from rnn_ref.diagnosis.dropout import about_dropout
 from rnn_ref.diagnosis.experiment import Diagnosis, Search
 from rnn_ref.diagnosis.fields import fields_that_matter
@@ -211,7 +211,7 @@ class Explainer:
     def sought(self, judge: Judge, case: Case, form: Case) -> Diagnosis | None:
         """Diagnose a form by a full network, by a single layer, by itself, and by other forms."""
         subject, full = judge.subject, fullest(judge, form)
-        own = Sizes(form.T, form.N, form.I, form.H)
+        own = sizes_of(form)
         for richer in (full, far_as(own, replace(full, L=1, D=1))):
             if richer != form and (found := left_of(subject, case, self.of_form(subject, richer))):
                 return found
