@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+from rnn_ref.judging.comparison import GRADIENT
 from rnn_ref.judging.failures import Kind, Wiring
 
 Entry = dict[str, Any]
@@ -138,7 +139,7 @@ def join_other_uses(grouped: Groups) -> None:
     """Join what right results of the network mend to what is wrong with it, if that is one thing.
 
     By chance a plain call may be right, as where relu is wrong and nothing is below 0. Where no
-    hypothesis says what that thing is, NaN is joined to NaN alone.
+    hypothesis says what that thing is, NaN is joined to NaN alone, gradients to gradients alone.
     """
     wrong = [
         of
@@ -151,8 +152,15 @@ def join_other_uses(grouped: Groups) -> None:
     (network,) = wrong
     for of in [of for of in grouped if of[:2] in MENDED]:
         lost = all(e["findings"].get(NAN) for e in grouped[of]) and is_nan(grouped[network])
-        if network[0] == "numbers" or lost:
+        alike = all(map(is_of_gradients, (*grouped[of], *grouped[network])))
+        if network[0] == "numbers" or lost or alike:
             grouped[network] += grouped.pop(of)
+
+
+def is_of_gradients(entry: Entry) -> bool:
+    """Tell whether gradients are wrong, and nothing else; where they are NaN is another thing."""
+    names = [c["name"] for c in entry["failure"]["comparisons"]]
+    return bool(names) and all(n.startswith(GRADIENT) for n in names) and not is_nan([entry])
 
 
 def is_nan(entries: list[Entry]) -> bool:

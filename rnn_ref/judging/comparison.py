@@ -22,6 +22,9 @@ from rnn_ref.arithmetic.dtypes import Floats, Rounding
 from rnn_ref.cases.problem import Problem
 from rnn_ref.judging.pattern import Pattern, moved, pattern
 
+GRADIENT = "gradient of "
+"""How the name of a gradient's comparison begins."""
+
 
 @dataclass(frozen=True)
 class Element:
@@ -207,7 +210,7 @@ def compare_gradients(
     """Judge every gradient, by name; one that is not there counts as zero."""
     comparisons = []
     for name, bounded in expected.items():
-        gradient, label = got.get(name, np.zeros(bounded.shape)), f"gradient of {name}"
+        gradient, label = got.get(name, np.zeros(bounded.shape)), f"{GRADIENT}{name}"
         if name == "h_0":
             comparison = compare_rows(label, problem, gradient, bounded, tanh=False)
         else:

@@ -70,14 +70,6 @@ STATES: dict[str, Callable[[Leaves], Leaves]] = {
 """The same for calls with an h_0."""
 
 
-def refused(
-    subject: Subject, module: torch.nn.Module, what: str, input: Any, h_0: Any = None
-) -> Comparison:
-    """Raise SubjectFault unless a call raises; it is named with the arguments that it had."""
-    arguments = {"input": input} if h_0 is None else {"input": input, "h_0": h_0}
-    return refuses(subject, f"{what} ({given(arguments)})", partial(module, *arguments.values()))
-
-
 def wrong_calls(problem: Problem, leaves: Leaves) -> dict[str, Leaves]:
     """Make the arguments of calls that are refused, by what is wrong."""
     changes = CALLS if problem.h_0 is None else CALLS | STATES
@@ -94,6 +86,20 @@ OPTIONS = (
 def options_of(module: torch.nn.Module) -> dict[str, Any]:
     """Read a module's options, and its mode."""
     return {name: getattr(module, name) for name in OPTIONS if hasattr(module, name)}
+
+
+def refused(
+    subject: Subject, module: torch.nn.Module, what: str, input: Any, h_0: Any = None
+) -> Comparison:
+    """Raise SubjectFault unless a call raises, and leaves the module's options as they were.
+
+    The call is named with the arguments that it had.
+    """
+    arguments = {"input": input} if h_0 is None else {"input": input, "h_0": h_0}
+    options, call = options_of(module), partial(module, *arguments.values())
+    comparison = refuses(subject, f"{what} ({given(arguments)})", call)
+    same_facts("after a refused call, the module's", options_of(module), options)
+    return comparison
 
 
 @holds_for(promises=("rnn.nonlinearity", "unwritten.refusal"), at_most=20, needs=("module",))
@@ -117,12 +123,11 @@ def test_a_wrong_call_is_refused_and_leaves_no_trace(
     """Wrong ranks, sizes and dtypes raise errors; options, weights and later results stay."""
     problem = subject.problem(case)
     module = subject.build(problem)
-    before, options = subject.run(problem, module), options_of(module)
+    before = subject.run(problem, module)
     refusals = [
         refused(subject, module, f"a call with {name}", *wrong.values())
         for name, wrong in wrong_calls(problem, subject.leaves(problem)).items()
     ]
-    same_facts("after refused calls, the module's", options_of(module), options)
     after = subject.run(problem, module)
     return [
         *refusals,

@@ -11,6 +11,7 @@ from typing import Any
 from rnn_ref.arithmetic.dtypes import Floats
 from rnn_ref.diagnosis.trial import Trial
 from rnn_ref.judging.comparison import (
+    GRADIENT,
     Comparison,
     compare_gradients,
     compare_rows,
@@ -94,14 +95,14 @@ class Judged:
 
 def in_file(name: str) -> str:
     """Name the array that a comparison is about as it is named in a file."""
-    if name.startswith("gradient of "):
-        return GRAD + name.removeprefix("gradient of ")
+    if name.startswith(GRADIENT):
+        return GRAD + name.removeprefix(GRADIENT)
     return name.partition(" ")[0]
 
 
 def is_gradient(comparison: Comparison) -> bool:
     """Tell whether a comparison is of a gradient."""
-    return in_file(comparison.name).startswith(GRAD)
+    return comparison.name.startswith(GRADIENT)
 
 
 def judge(vector: Vector, results: Path) -> Judged:
