@@ -91,7 +91,8 @@ class Diagnosis:
     that explains all `wrong` elements, two that the experiments couldn't tell apart, or none.
     `elements` were compared in the `cases` in which something was wrong; `tried` is the
     number of hypotheses. `listing` has those sentences, for other forms of cases. A hypothesis of
-    a `kind` says something up to a `limit`.
+    a `kind` says something up to a `limit`. `base` is the sentence of calls of other kinds that
+    are wrong in the same way.
     """
 
     of: str
@@ -103,6 +104,7 @@ class Diagnosis:
     listing: Listing = field(default=lambda _: [], compare=False, repr=False)
     kind: str = ""
     limit: float = 0.0
+    base: str = ""
 
     def __str__(self) -> str:
         return ": ".join(filter(None, (" or ".join(self.sentences), self.evidence)))

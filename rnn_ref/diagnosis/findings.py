@@ -334,4 +334,5 @@ def as_data(diagnosis: Diagnosis) -> dict[str, Any]:
     """Give a diagnosis as data: of what, its sentences, and how well they explain it."""
     d = diagnosis
     data: dict[str, Any] = {"of": d.of, "sentences": list(d.sentences), "text": d.evidence}
+    data |= {"base": d.base} if d.base else {}
     return data | ({"kind": d.kind, "limit": d.limit} if d.kind else {})

@@ -62,6 +62,7 @@ def joined(entries: Iterable[Entry]) -> list[list[Entry]]:
     join_equal_facts(grouped)
     join_untried(grouped)
     join_other_uses(grouped)
+    join_later(grouped)
     return list(grouped.values())
 
 
@@ -103,7 +104,7 @@ def join_single(grouped: Groups) -> None:
     """
     first: dict[tuple[str, ...], tuple[Any, ...]] = {}
     for of in sorted(grouped, key=lambda of: of[0] != "numbers"):
-        things = {tuple(e["findings"].get("single", ())) for e in grouped[of]}
+        things = {tuple(e["findings"].get("single") or ()) for e in grouped[of]} - {()}
         if len(things) == 1 and (thing := things.pop()) and first.setdefault(thing, of) != of:
             grouped[first[thing]] += grouped.pop(of)
 
@@ -157,6 +158,23 @@ def join_other_uses(grouped: Groups) -> None:
             grouped[network] += grouped.pop(of)
 
 
+def join_later(grouped: Groups) -> None:
+    """Join what shows in later calls to the one diagnosis of these, which other forms of case have.
+
+    What threads do is different from run to run, and no hypothesis explains it.
+    """
+    later = [
+        of
+        for of, group in grouped.items()
+        if all(e["findings"].get("follows") == LATER for e in group)
+    ]
+    named = [of for of in later if of[0] == "numbers"]
+    if len(named) == 1:
+        for of in later:
+            if of not in named:
+                grouped[named[0]] += grouped.pop(of)
+
+
 def is_of_gradients(entry: Entry) -> bool:
     """Tell whether gradients are wrong, and nothing else; where they are NaN is another thing."""
     names = [c["name"] for c in entry["failure"]["comparisons"]]
@@ -186,7 +204,8 @@ def key(entry: Entry) -> tuple[Any, ...]:
         return kind, failure["place"], "" if failure["own"] else failure["how"]
     diagnosis, follows = diagnosis_of(entry), entry["findings"].get("follows")
     if diagnosis and diagnosis["sentences"]:
-        return "numbers", *([diagnosis["kind"]] if "kind" in diagnosis else diagnosis["sentences"])
+        one = diagnosis.get("kind") or diagnosis.get("base")
+        return "numbers", *([one] if one else diagnosis["sentences"])
     if single := entry["findings"].get("single"):
         return "single", *single
     if follows:

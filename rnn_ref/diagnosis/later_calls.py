@@ -133,7 +133,7 @@ def about_later_calls(subject: Subject, case: Case) -> Diagnosis | None:
     sentences = [sentence for sentence, fits in left.items() if fits == len(wrong)]
     elements = sum(calls.count(calls.right) for calls in wrong)
     total = sum(array.size for calls in wrong for array in calls.got.values())
-    stated = tuple(sentences) if len(sentences) == 1 else ()
+    stated = tuple(sentences) if len(sentences) <= 2 else ()
     return Diagnosis("a later call", stated, elements, total, len(wrong), len(left))
 
 

@@ -87,6 +87,9 @@ def count(masks: dict[str, Any]) -> int:
     return sum(int(mask.sum()) for mask in masks.values())
 
 
+WITH_PACKED = "with packed sequences, "
+"""How the sentence begins of what may be wrong with a call of any kind."""
+
 Expects = Callable[[Packed, int], Expected | None]
 """What a hypothesis expects of one sequence; None where it says nothing of it."""
 
@@ -112,7 +115,7 @@ def hypotheses(packed: Packed) -> Iterator[tuple[str, Expects]]:
     longest = packed.order[0]
     for hypothesis in wide_hypotheses(packed.alone(longest)):
         sentence = hypothesis.sentence
-        yield f"with packed sequences, {sentence}", partial(changed_alone, sentence=sentence)
+        yield WITH_PACKED + sentence, partial(changed_alone, sentence=sentence)
 
 
 def changed_alone(packed: Packed, n: int, sentence: str) -> Expected | None:
@@ -199,7 +202,7 @@ def about_packed_calls(subject: Subject, case: Case) -> Diagnosis | None:
         stated = tuple(left) if len(left) == 1 else ()
         found = Diagnosis("packed sequences", stated, elements, total, len(wrong), tried)
         if stated:
-            return found
+            return replace(found, base=stated[0].removeprefix(WITH_PACKED))
     return found
 
 
