@@ -88,6 +88,8 @@ def about_recurrence(p: Problem) -> Iterator[tuple[str, Differentiate]]:
     for k in (*others, *powers_of_two(T)):
         words = f"the recurrent gradient is cut every {k} steps, counted from the last"
         yield words, partial(in_parts, every=k, first=T % k)
+    for k in (*others, *powers_of_two(T + 1)):
+        yield f"the recurrent gradient is cut {k} steps before the end", partial(cut_before, k=k)
     if T > 1:
         last = but(T, -1, 3)
         yield (
@@ -194,6 +196,14 @@ def in_parts(r: Run, every: int, first: int = 0) -> Differential:
     for _, _, dw in parts[1:]:
         total = added(total, dw)
     return np.concatenate([dx for dx, _, _ in parts]), parts[0][1], total
+
+
+def cut_before(r: Run, k: int) -> Differential:
+    """Differentiate the last k steps, and those before them, alone; h_0 is before the first."""
+    if k < len(r.y):
+        return in_parts(r, every=k, first=len(r.y) - k)
+    dx, dh, dw = r.differentiated()
+    return dx, stored(dh * 0), dw
 
 
 def moved(r: Run, by: int) -> Differential:
