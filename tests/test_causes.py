@@ -317,7 +317,7 @@ def test_an_entry_has_at_most_eight_lines() -> None:
     one = entry(ScaledReverse, "every_step_obeys_the_recurrence", fields="needs D2; any T")
     lines = cause_lines(1, causes([one])[0], 80)
     assert len(lines) <= 8
-    assert lines[0].startswith("1. output of layer 0 is wrong; in 1 property of bounds")
+    assert lines[0].startswith("1. output of layer 0 is wrong; in 1 property (bounds)")
     assert any("reverse" in line for line in lines)
     assert lines[-1].startswith("   rnn-ref verify --subject tests:subject -k ")
 
@@ -497,7 +497,7 @@ def test_probes_leave_no_setting_changed_that_a_property_watches(verify_here: He
 def test_ratios_are_said_by_decades_where_many_elements_are_wrong() -> None:
     """Few wrong elements need no histogram."""
     assert histogram([3, 0, 2, 0]) == []
-    assert histogram([3, 0, 2, 40]) == ["ratio: 3 to 10, 2 to 1,000, 40 beyond"]
+    assert histogram([3, 0, 2, 40]) == ["error / bound: 3 up to 10, 2 up to 1,000, 40 beyond"]
 
 
 def test_attributes_that_are_not_there_are_one_cause_that_names_them() -> None:

@@ -65,8 +65,9 @@ class Cause:
     """One reason for failures, as data.
 
     `sentence` says it. `evidence` has lines on how it shows. `capabilities` are what probes
-    found lacking for it. `failure` is that of the smallest case. `gradients` are those that the
-    plain call of that case shows to be wrong, none if its results are; None if it is right.
+    found lacking for it; none for changed settings, which are to blame whatever they spoil.
+    `failure` is that of the smallest case. `gradients` are those that the plain call of that case
+    shows to be wrong, none if its results are; None if it is right.
     """
 
     rank: Rank
@@ -115,7 +116,7 @@ def cause_of(entries: Sequence[Entry]) -> Cause:
     probed = [e for e in entries if e["name"].startswith(CAPABILITY)]
     least = min(size(e["failure"]["case"])[0] for e in entries)
     smallest = min(entries, key=partial(told_by, least=least))
-    failure = smallest["failure"]
+    failure, settings = smallest["failure"], smallest["findings"].get("follows") == SETTINGS
     whole = [e["failure"]["case"] for e in entries]
     ratios = [number(c["ratio"]) for e in entries for c in e["failure"]["comparisons"]]
     return Cause(
@@ -128,7 +129,7 @@ def cause_of(entries: Sequence[Entry]) -> Cause:
         groups=list(dict.fromkeys(e["group"] for e in entries if e not in probed)),
         case=failure["case"],
         replay=failure["replay"],
-        capabilities=[e["name"].removeprefix(CAPABILITY) for e in probed],
+        capabilities=[] if settings else [e["name"].removeprefix(CAPABILITY) for e in probed],
         failure=failure,
         places=places(failure),
         gradients=smallest["findings"].get("gradients"),
@@ -180,7 +181,7 @@ def in_common(lines: Sequence[str], told: Entry) -> list[str]:
     Say nothing where the entry that is told of says already what it needs.
     """
     cases = [Case.parse(line) for line in lines if line]
-    if len(cases) < 3 or told["findings"].get("fields"):
+    if len(cases) < 3 or told["findings"].get("needs"):
         return []
     words = []
     for name, simplest in SIMPLEST.items():
@@ -284,7 +285,9 @@ def evidence(entry: Entry) -> list[str]:
         lines.append(HOLDS[single[0]].format(single[1]))
     for comparison in failure["comparisons"][:1]:
         lines += about(comparison)
-    if fields := entry["findings"].get("fields"):
+    if failure["comparisons"] and (names := entry["findings"].get("gradients")):
+        lines.append(about_gradients(names, Case.parse(failure["case"])))
+    if (fields := entry["findings"].get("fields")) and not entry["setup"]:
         lines.append(fields)
     return lines
 
@@ -306,7 +309,9 @@ def about(comparison: dict[str, Any]) -> list[str]:
     )
     got, expected = number(first["got"]), number(first["expected"])
     values = f"got {got:.{first['digits']}g}, expected {expected:.{first['digits']}g}"
-    lines = [f"first at {place}: {values}; ratio {number(first['ratio']):.3g}"]
+    ratio = number(first["ratio"])
+    times = f", off by {ratio:.3g} times the bound" if math.isfinite(ratio) else ""
+    lines = [f"first at {place}: {values}{times}"]
     absolute, relative = (number(comparison[name]) for name in ("absolute", "relative"))
     needed = f"assert_close would need atol {absolute:.2g} or rtol {relative:.2g}"
     share = f"wrong: {comparison['over']:,} of {comparison['elements']:,}"
@@ -315,13 +320,22 @@ def about(comparison: dict[str, Any]) -> list[str]:
     return [*lines, "; ".join(parts)]
 
 
+def about_gradients(names: Sequence[str], case: Case) -> str:
+    """Say which gradients a plain call shows to be wrong; its results are right."""
+    every = (4 if case.bias else 2) * case.L * case.D + 1 + case.h_0
+    more = f" and {len(names) - FACTS} more" if len(names) > FACTS else ""
+    which = "the gradient of " if len(names) == 1 else "the gradients of "
+    which += ", ".join(names[:FACTS]) + more
+    return f"output and h_n are right; wrong: {'all gradients' if len(names) == every else which}"
+
+
 def histogram(spread: Sequence[int]) -> list[str]:
     """Say how error / bound is spread, where many elements are wrong."""
     if sum(spread) < MANY:
         return []
-    bins = [*(f"to {decade:,}" for decade in DECADES), "beyond"]
+    bins = [*(f"up to {decade:,}" for decade in DECADES), "beyond"]
     told = [f"{count:,} {name}" for name, count in zip(bins, spread, strict=True) if count]
-    return [f"ratio: {', '.join(told)}"]
+    return [f"error / bound: {', '.join(told)}"]
 
 
 def places(failure: dict[str, Any]) -> dict[str, Any] | None:

@@ -115,7 +115,7 @@ class Diagnosis:
         if not self.sentences:
             return f"none of the {self.tried} hypotheses tried explains it"
         if self.of == "dropout":
-            return f"{self.wrong:,} elements of masks at {self.cases} probabilities are so"
+            return f"so in {self.wrong:,} elements of masks, at {self.cases} probabilities"
         if self.of == ELSEWHERE:
             return f"with others the results are the same, to the bit, in {self.cases} cases"
         which = "explains" if len(self.sentences) == 1 else "each explains"

@@ -43,18 +43,22 @@ LAYOUT = ("batch_first", "unbatched")
 
 @dataclass(frozen=True)
 class Fields:
-    """What a failure needs, such as `D2` or `T > 1`, and the fields that may have any value."""
+    """What a failure needs, such as `D2` or `T > 1`, and the fields that may have any value.
+
+    They are `complete` if there was time for all fields.
+    """
 
     needs: tuple[str, ...] = ()
     free: tuple[str, ...] = ()
+    complete: bool = True
 
     def __str__(self) -> str:
+        names = [name for name in (*OTHERS, "dtype") if name in self.free]
+        names += ["layout"] if {*LAYOUT} <= {*self.free} else []
+        free = f"any {', '.join(names)}" if names else ""
         if not self.needs:
-            return ""
-        whole = self.free[-2:] == LAYOUT
-        names = [*self.free[:-2], "layout"] if whole else [n for n in self.free if n not in LAYOUT]
-        free = f"; any {', '.join(names)}" if names else ""
-        return f"needs {' and '.join(self.needs)}{free}"
+            return f"fails for {free}" if free and self.complete else ""
+        return "; ".join(filter(None, (f"needs {' and '.join(self.needs)}", free)))
 
 
 def fields_that_matter(
@@ -74,7 +78,7 @@ def fields_that_matter(
         fail: dict[Any, bool] = {}
         for other in variations(judge, declared, structure, case, name, values):
             if not budget.left:
-                return Fields(tuple(needs), tuple(free))
+                return Fields(tuple(needs), tuple(free), complete=False)
             failed = any_fails(judge, declared, structure, other, name, seeds)
             if failed is not None:
                 fail[getattr(other, name)] = failed

@@ -103,7 +103,8 @@ class Explainer:
             if not is_told(found) and self.seconds > budget.used:
                 found |= put_back(judge.subject, lambda s: not holds_with(s, judge, declared, case))
         if judge.case is None and failure.repeatable and self.is_smallest(found, failure.case):
-            found["fields"] = str(fields_that_matter(judge, declared, structure, case))
+            fields = fields_that_matter(judge, declared, structure, case)
+            found |= {"fields": str(fields), "needs": list(fields.needs)}
         self.seconds -= budget.used
         return found
 

@@ -43,7 +43,7 @@ def both(first: Hypothesis, second: Hypothesis) -> Hypothesis:
         after = second.expected(Given(oracle, given))
         return given | {name: after[name] for name in second.arrays or ()}
 
-    return Hypothesis(f"{first.sentence}, and {second.sentence}", expected)
+    return Hypothesis(f"two at once: {first.sentence}, and {second.sentence}", expected)
 
 
 @dataclass

@@ -17,6 +17,9 @@ MOST = 8
 LONGEST = 5
 """The most lines of its sentence."""
 
+GROUPS = 4
+"""The most groups that it names."""
+
 UNTOLD = "(-v tells the rest)"
 
 COLUMNS = "{:<14}{:>11}{:>11}{:>13}{:>14}  {}"
@@ -31,7 +34,9 @@ def cause_lines(number: int, cause: Cause, width: int, *, verbose: bool = False)
     if cause.capabilities:
         options = " ".join(declared_by(name) for name in cause.capabilities)
         names = ", ".join(cause.capabilities)
-        lines.append(f"{MARGIN}lacking: {names}; mend it, or declare it with {options}")
+        lines.append(
+            f"{MARGIN}a probe found {names} lacking: mend it, or declare it with {options}"
+        )
     told = cause.replay or (f"case: {cause.case}" if cause.case else "")  # a replay has the case
     last = [MARGIN + told] if told else []
     evidence = [MARGIN + line for line in cause.evidence]
@@ -45,7 +50,10 @@ def shown_in(cause: Cause) -> str:
     if not cause.properties:
         return ""
     count = plural(len(cause.properties), "property", "properties")
-    return f"; in {count} of {', '.join(cause.groups)}"
+    groups = (
+        ", ".join(cause.groups) if len(cause.groups) <= GROUPS else f"{len(cause.groups)} groups"
+    )
+    return f"; in {count} ({groups})"
 
 
 def group_lines(rows: Sequence[Row]) -> list[str]:
