@@ -99,6 +99,20 @@ def test_what_is_wrong_in_a_very_large_case_is_named_in_the_usual_time() -> None
     assert said.sentences == ("the output is scaled by 0.999 in rows from 256 on",)
 
 
+class PastTheGrid(nn.RNN):
+    """Output of rows past 65,535 is zero."""
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        output, h_n = super().forward(input, hx)
+        return torch.cat([output[:, :65_535], 0 * output[:, 65_535:]], 1), h_n
+
+
+def test_what_is_wrong_in_the_largest_cases_alone_is_diagnosed() -> None:
+    """No larger case is drawn than there can be."""
+    said = diagnose(Subject("tests:far", PastTheGrid), replace(SMALLEST, N=65_536))
+    assert said is not None
+
+
 def test_a_property_of_many_steps_is_explained_by_a_network_of_as_many() -> None:
     """Its case has one step; what it runs, and what its diagnosis must run, has a thousand."""
     judge = Judge(Subject("torch.nn:RNN", nn.RNN), ("float32",), 3, around=restoring_settings)

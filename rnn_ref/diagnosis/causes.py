@@ -164,7 +164,8 @@ def told_by(entry: Entry, least: int) -> tuple[Any, ...]:
     group = PLAINEST.index(entry["group"]) if entry["group"] in PLAINEST else len(PLAINEST)
     plainest = group if near else len(PLAINEST), product, len(failure["case"].split())
     uses = len(entry["findings"].get("uses", ()))
-    how = failure["kind"] != origin, elsewhere, not probed, unsaid, indirect, uses
+    other = settings and entry["group"] != "process"  # whose properties look at the settings
+    how = failure["kind"] != origin, other, elsewhere, not probed, unsaid, indirect, uses
     return *how, not near, *plainest
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from rnn_ref.cases.case import Case
+from rnn_ref.cases.case import SIZES, Case
 from rnn_ref.cases.problem import Problem
 
 
@@ -132,7 +132,7 @@ def larger_still(case: Case, own: Sizes) -> Iterator[Draw]:
     """
     beyond = far(own)
     for seed, (times, more) in enumerate(((1, 3), (2, 1)) if beyond else (), start=40):
-        larger = {name: times * n + more for name, n in beyond.items()}
+        larger = {name: min(times * n + more, SIZES[name].largest) for name, n in beyond.items()}
         yield sized(case, FIRST[0]._replace(**larger), seed, plain=True)
 
 

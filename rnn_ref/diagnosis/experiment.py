@@ -37,7 +37,7 @@ from rnn_ref.diagnosis.hypotheses.gradients import (
 )
 from rnn_ref.diagnosis.hypotheses.measured import Seen, are_there, measured
 from rnn_ref.diagnosis.hypotheses.parts import confined, copied, in_parts
-from rnn_ref.diagnosis.hypotheses.precision import precision_hypotheses
+from rnn_ref.diagnosis.hypotheses.precision import of_one_layer, precision_hypotheses
 from rnn_ref.diagnosis.hypotheses.results import (
     local_hypotheses,
     renamed_hypotheses,
@@ -68,12 +68,18 @@ TIERS: dict[str, tuple[Listing, ...]] = {
 WIDE: dict[str, Listing] = {"results": wide_hypotheses, "gradients": local_gradients}
 """The tier of each kind behind which hypotheses with measured constants are tried."""
 
-RENAMED: dict[str, Listing] = {"results": renamed_hypotheses, "gradients": renamed_gradients}
-"""Hypotheses about parts of a network by all names: of those that others forms of cases have."""
+RENAMED: dict[str, Listing] = {
+    "results": lambda p: [*renamed_hypotheses(p), *of_one_layer(p)],
+    "gradients": renamed_gradients,
+}
+"""Hypotheses that other forms of cases have: about parts by all names, and about one layer."""
 
 WIDENING = (precision_hypotheses, precise_gradients)
 """The tiers whose hypotheses widen the bounds."""
 
+
+FARTHER = 4
+"""How many times as large the limit of a loss of precision may be in another form of case."""
 
 WRONG_CASES = 2
 """In how many wrong cases a hypothesis must fit to be stated."""
@@ -348,4 +354,15 @@ class Search(Sifting):
         """Say which sentences of another form's diagnosis explain this form too; None if none."""
         said, listing = diagnosis.sentences, diagnosis.listing
         left = self.filtered(listing, self.wrong[0], said, known=True)
+        if diagnosis.kind and not left:
+            return self.farther(diagnosis)
         return replace(diagnosis, sentences=tuple(left)) if left else None
+
+    def farther(self, diagnosis: Diagnosis) -> Diagnosis | None:
+        """Say which hypothesis of another form's kind explains this form, up to a larger limit."""
+        problem, least = self.wrong[0].oracle.problem, diagnosis.limit
+        for h in RENAMED[self.of](problem):
+            alike = h.kind == diagnosis.kind and least < h.limit <= FARTHER * least
+            if alike and self.may_be(h, problem) and self.wrong[0].is_explained(h, known=True):
+                return replace(diagnosis, sentences=(h.sentence,), limit=h.limit)
+        return None

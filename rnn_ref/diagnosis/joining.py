@@ -60,6 +60,7 @@ def joined(entries: Iterable[Entry]) -> list[list[Entry]]:
     for used in JOINED:
         join(grouped, used)
     join_equal_facts(grouped)
+    join_held(grouped)
     join_untried(grouped)
     join_other_uses(grouped)
     join_later(grouped)
@@ -117,6 +118,18 @@ def join_equal_facts(grouped: Groups) -> None:
         whats = {fact["what"] if fact else "" for fact in facts}
         if len(whats) == 1 and "" not in whats and first.setdefault(what := whats.pop(), of) != of:
             grouped[first[what]] += grouped.pop(of)
+
+
+def join_held(grouped: Groups) -> None:
+    """Join the facts about memory: what is still held is what makes it grow."""
+    about = [of for of, group in grouped.items() if all(map(is_of_memory, group))]
+    for of in about[1:]:
+        grouped[about[0]] += grouped.pop(of)
+
+
+def is_of_memory(entry: Entry) -> bool:
+    """Tell whether a fact is about what is held, or how much."""
+    return bool(entry["group"] == "memory" and entry["failure"]["kind"] == Kind.FACT)
 
 
 def join_untried(grouped: Groups) -> None:

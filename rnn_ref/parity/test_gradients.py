@@ -15,7 +15,7 @@ from rnn_ref.bridge import set_parameters, to_tensor
 from rnn_ref.cases.case import Case
 from rnn_ref.cases.problem import Problem
 from rnn_ref.judging.comparison import Comparison, compare_gradients, compare_results, counted
-from rnn_ref.judging.facts import has_second_derivatives, same_arrays, under
+from rnn_ref.judging.facts import has_second_derivatives, same_arrays, same_facts, under
 from rnn_ref.judging.failures import Raised, SubjectFault, require
 from rnn_ref.judging.oracle import Oracle
 from rnn_ref.judging.properties import in_group
@@ -119,7 +119,9 @@ def test_what_is_frozen_gets_no_gradient_and_the_rest_its_own(
             tensors[name].requires_grad = False
     subject.backward(problem, *subject.forward(problem, module, leaves))
     with subject.calling("reading the gradients of what is frozen"):
+        learning = {name: tensors[name].requires_grad for name in frozen}
         wrong = [name for name in frozen if tensors[name].grad is not None]
+    same_facts("after a call, requires_grad of", learning, dict.fromkeys(frozen, False))
     require("frozen tensors with a gradient", ", ".join(wrong) or "none", "none")
     gradients = read_gradients(subject, problem, module, leaves)
     expected = Oracle(problem).gradients()
