@@ -131,7 +131,7 @@ NAMED = (
     ("W_ih's gradient is summed in bfloat16", SIMPLE, "weight_ih is rounded to bfloat16"),
     ("float64 gradients are rounded to float32", WIDE, "of the size of float32's rounding"),
     ("Gradients from above are 1e-4 of themselves too small", SIMPLE, "is scaled by 0.9999"),
-    ("b_hh is added after the nonlinearity", SIMPLE, "bias_hh is added after tanh"),
+    ("b_hh is added after the nonlinearity", SIMPLE, "bias_hh is added after the nonlinearity"),
     ("relu is applied before the recurrent part too", RELU, "and once more after"),
     ("Each step reads the input of the next", SIMPLE, "the input of the step after it"),
     ("softplus is applied in place of relu", RELU, "softplus is applied in place of relu"),

@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from rnn_ref.judging.comparison import GRADIENT
+from rnn_ref.judging.comparison import GRADIENT, SECOND
 from rnn_ref.judging.failures import Kind, Wiring
 
 Entry = dict[str, Any]
@@ -21,7 +21,7 @@ ONE_FACT = ("dropout",)
 SPECIAL = "special"
 """What properties use that put NaN or an infinity into an array."""
 
-JOINED = ("dropout", "keyword", "hook", SPECIAL)
+JOINED = ("dropout", "keyword", "hook", "autocast", SPECIAL)
 """What shows in histories and with packed input too, where a plain call is right: one cause."""
 
 CRASHES = (Kind.ENDED, Kind.HUNG, Kind.MEMORY)
@@ -63,7 +63,9 @@ def joined(entries: Iterable[Entry]) -> list[list[Entry]]:
     join_held(grouped)
     join_untried(grouped)
     join_other_uses(grouped)
-    join_later(grouped)
+    for origin in (LATER, PACKED):
+        join_alike(grouped, origin)
+    join_second(grouped)
     return list(grouped.values())
 
 
@@ -75,7 +77,7 @@ def join(grouped: Groups, used: str) -> None:
     wrong = [
         of
         for of, group in grouped.items()
-        if (any if spoils(of) else all)(is_wrong_with(used, e) for e in group)
+        if (any if spoils(of) or is_of(used, group) else all)(is_wrong_with(used, e) for e in group)
     ]
     diagnosed = [of for of in wrong if of[0] == "numbers"]
     if len(diagnosed) > 1 or not wrong:
@@ -83,6 +85,11 @@ def join(grouped: Groups, used: str) -> None:
     first, *others = sorted(wrong, key=lambda of: (of not in diagnosed, not spoils(of)))
     for of in others:
         grouped[first] += grouped.pop(of)
+
+
+def is_of(used: str, group: list[Entry]) -> bool:
+    """Tell whether the diagnosis of a group is of what is used."""
+    return any(said and said["of"] == used for said in map(diagnosis_of, group))
 
 
 def spoils(of: tuple[Any, ...]) -> bool:
@@ -171,21 +178,44 @@ def join_other_uses(grouped: Groups) -> None:
             grouped[network] += grouped.pop(of)
 
 
-def join_later(grouped: Groups) -> None:
-    """Join what shows in later calls to the one diagnosis of these, which other forms of case have.
+def join_alike(grouped: Groups, origin: str) -> None:
+    """Join what is wrong with later calls, or with packed ones, to the one diagnosis of these.
 
-    What threads do is different from run to run, and no hypothesis explains it.
+    Other forms of case may have it, or none. What threads do differs from run to run, and no
+    hypothesis explains it.
     """
-    later = [
+    alike = [
         of
         for of, group in grouped.items()
-        if all(e["findings"].get("follows") == LATER for e in group)
+        if all(e["findings"].get("follows") == origin for e in group)
     ]
-    named = [of for of in later if of[0] == "numbers"]
-    if len(named) == 1:
-        for of in later:
-            if of not in named:
-                grouped[named[0]] += grouped.pop(of)
+    named = [of for of in alike if of[0] == "numbers"]
+    if len(named) <= 1:
+        alike.sort(key=lambda of: of[0] not in ("numbers", "single"))
+        for of in alike[1:]:
+            grouped[alike[0]] += grouped.pop(of)
+
+
+def join_second(grouped: Groups) -> None:
+    """Join second derivatives to gradients that are wrong in one way.
+
+    They are compared with differences of first ones, which must be right for that.
+    """
+    second = [of for of, group in grouped.items() if all(map(is_second, group))]
+    first = [
+        of
+        for of, group in grouped.items()
+        if of not in second and all(is_second(e) or is_of_gradients(e) for e in group)
+    ]
+    if len(first) == 1:
+        for of in second:
+            grouped[first[0]] += grouped.pop(of)
+
+
+def is_second(entry: Entry) -> bool:
+    """Tell whether a fact is about second derivatives."""
+    fact = entry["failure"]["fact"]
+    return bool(fact and fact["what"] == SECOND)
 
 
 def is_of_gradients(entry: Entry) -> bool:
@@ -237,7 +267,8 @@ def key(entry: Entry) -> tuple[Any, ...]:
         return "fact", entry["group"], fact["got"], fact["expected"]
     first = failure["comparisons"][0] if failure["comparisons"] else None
     place = (*first["first"]["axes"], *first["pattern"]["along"]) if first else ()
-    return kind, entry["group"], *place
+    of_gradients = entry["group"] == "gradients" or is_of_gradients(entry)
+    return kind, *(("gradients",) if of_gradients else (entry["group"], *place))
 
 
 def diagnosis_of(entry: Entry) -> dict[str, Any] | None:

@@ -107,6 +107,14 @@ def every_other(tensor: torch.Tensor) -> torch.Tensor:
     return view.requires_grad_(tensor.requires_grad)
 
 
+def rows_apart(tensor: torch.Tensor) -> torch.Tensor:
+    """Put a tensor's rows, each in one piece, into the longer rows of one of NaN."""
+    with torch.no_grad():
+        wide = tensor.new_full((*tensor.shape[:-1], tensor.shape[-1] + 3), torch.nan)
+        view = wide[..., : tensor.shape[-1]].copy_(tensor)
+    return view.requires_grad_(tensor.requires_grad)
+
+
 def returned(life: Life, step: Step, call: Call, given: Tensors) -> tuple[torch.Tensor, ...]:
     """Call the module in a step's way; return output, padded again, and h_n."""
     first, traits, subject = call.problem.layout.batch_first, step.traits, life.subject

@@ -25,6 +25,9 @@ from rnn_ref.judging.pattern import Pattern, moved, pattern
 GRADIENT = "gradient of "
 """How the name of a gradient's comparison begins."""
 
+SECOND = "second derivatives"
+"""What a fact about these is named."""
+
 
 @dataclass(frozen=True)
 class Element:

@@ -18,7 +18,15 @@ from rnn_ref.arithmetic.dtypes import Floats, Rounding
 from rnn_ref.bridge import parameters_of, to_array
 from rnn_ref.cases.problem import Problem
 from rnn_ref.judging.chance import as_far_as
-from rnn_ref.judging.comparison import INPUT, PARAMETER, ROWS, Comparison, counted, same_bits
+from rnn_ref.judging.comparison import (
+    INPUT,
+    PARAMETER,
+    ROWS,
+    SECOND,
+    Comparison,
+    counted,
+    same_bits,
+)
 from rnn_ref.judging.failures import Fact, SubjectFault, require
 from rnn_ref.judging.subject import Subject
 from rnn_ref.process.settings import settings
@@ -52,8 +60,8 @@ def has_second_derivatives(
     if mismatch is not None:
         got = " ".join(" ".join(str(mismatch).splitlines()[:SAID_FIRST]).split())
         expected = "the differences of first derivatives"
-        raise SubjectFault(Fact("second derivatives", got, expected)) from mismatch
-    return counted("second derivatives", len(tensors) * (len(tensors) + 2))
+        raise SubjectFault(Fact(SECOND, got, expected)) from mismatch
+    return counted(SECOND, len(tensors) * (len(tensors) + 2))
 
 
 def under(note: str, comparisons: Sequence[Comparison]) -> list[Comparison]:

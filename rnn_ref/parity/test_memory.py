@@ -14,6 +14,7 @@ import torch
 
 from rnn_ref.cases.case import Case
 from rnn_ref.cases.problem import Problem
+from rnn_ref.judging.calls import rows_apart
 from rnn_ref.judging.comparison import (
     Comparison,
     compare_gradients,
@@ -68,6 +69,7 @@ ARRANGEMENTS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "offset": offset,
     "transposed": transposed,
     "odd-strides": odd_strides,
+    "rows-apart": rows_apart,
 }
 """Ways in which the same numbers may lie in memory, by the names of variants."""
 

@@ -1,5 +1,6 @@
 """Packed sequences: each is run by itself, for as long as it is, whatever it was padded with."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ from rnn_ref.cases.case import Case
 from rnn_ref.cases.problem import Problem
 from rnn_ref.cases.random import RandomStream
 from rnn_ref.functional import rnn, rnn_backward
-from rnn_ref.judging.calls import every_other
+from rnn_ref.judging.calls import every_other, rows_apart
 from rnn_ref.judging.comparison import (
     Comparison,
     compare_gradients,
@@ -64,12 +65,14 @@ class Batch(NamedTuple):
         return steps[:, None] >= np.array(self.lengths)
 
 
-def pack(case: Case, subject: Subject, *, gradients: bool = False) -> Batch:
-    """Make a packed batch; what it is padded with is NaN."""
+def pack(
+    case: Case, subject: Subject, *, gradients: bool = False, lengths: Sequence[int] = ()
+) -> Batch:
+    """Make a packed batch, of given lengths or of drawn ones; what it is padded with is NaN."""
     problem = subject.problem(replace(case, N=min(case.N, 20)))  # each sequence is run by itself
     T, N, _ = problem.input.shape
     draws = RandomStream(case.seed, "lengths").words((N,))
-    lengths = [1 + int(draw) % T for draw in draws]
+    lengths = [*lengths] or [1 + int(draw) % T for draw in draws]
     in_order = case.variant == "sorted"
     if in_order:
         lengths.sort(reverse=True)
@@ -141,6 +144,20 @@ def up_to_its_length(batch: Batch, output: Bounded) -> Bounded:
     """Leave open what lies beyond the end of each sequence: torch pads it, not the subject."""
     error = np.where(batch.beyond[:, :, None], np.inf, output.stored.error)
     return Bounded(output.value, error, rounding=output.rounding)
+
+
+@holds_for(promises=("rnn.packed", "unwritten.memory"), **{**BATCHES, "far": ()}, needs=("packed",))
+def test_packed_calls_of_other_lengths_are_told_apart(
+    case: Case, subject: Subject
+) -> list[Comparison]:
+    """Batches of as many sequences and steps, in all and at most, each have their own lengths."""
+    case, comparisons = replace(case, N=3, T=max(case.T, 4)), []
+    module = subject.build(subject.problem(case))
+    for lengths in ((case.T, case.T - 1, 1), (case.T, case.T - 2, 2)):
+        batch = pack(case, subject, lengths=lengths)
+        results, expected = run(subject, module, batch), each_alone(batch, batch.problem)
+        comparisons += under(batch.note, compare_results(batch.problem, *results, expected))
+    return comparisons
 
 
 @holds_for(
@@ -304,9 +321,13 @@ def strided(tensor: torch.Tensor) -> torch.Tensor:
     promises=("rnn.packed", "unwritten.memory"), **BATCHES, needs=("packed",), losses=("both",)
 )
 def test_packed_data_may_lie_in_any_way(case: Case, subject: Subject) -> list[Comparison]:
-    """A PackedSequence whose data, and h_0, are strided views gives what it gives in order."""
+    """A PackedSequence whose data, and h_0, are strided views gives what it gives in order.
+
+    Of the data, no numbers are neighbours in memory, or those of a row alone are.
+    """
     batch = pack(case, subject)
-    data = batch.packed._replace(data=strided(batch.packed.data))
+    arrange = (strided, rows_apart)[case.seed % 2]
+    data = batch.packed._replace(data=arrange(batch.packed.data))
     leaves = {n: every_other(leaf) for n, leaf in batch.leaves.items()}
     results = run(subject, subject.build(batch.problem), batch._replace(packed=data, leaves=leaves))
     expected = each_alone(batch, batch.problem)
@@ -322,26 +343,49 @@ def test_packed_data_may_lie_in_any_way(case: Case, subject: Subject) -> list[Co
 def test_special_values_stay_in_their_packed_sequence(
     case: Case, subject: Subject
 ) -> list[Comparison]:
-    """NaN in one of the packed sequences reaches its end; the others are within their bounds."""
+    """NaN or inf at the end of a packed sequence stays there; all others are within bounds."""
     batch = pack(case, subject)
     p, row = batch.problem, case.seed % len(batch.lengths)
-    steps = p.layout.to_steps(batch.leaves["input"]).clone()
-    steps[batch.lengths[row] - 1, row] = torch.nan
-    spoilt = pack_padded_sequence(
-        steps, torch.tensor(batch.lengths), enforce_sorted=case.variant == "sorted"
-    )
-    after = run(subject, subject.build(p), batch._replace(packed=spoilt))
-    own = np.zeros((len(steps), len(batch.lengths), 1), bool)
+    output, h_n = each_alone(batch, p)
+    own = np.zeros((len(p.input), len(batch.lengths), 1), bool)
     own[:, row] = True
     ends = own.copy()
     ends[: batch.lengths[row] - 1] = False
     open_ = batch.beyond[:, :, None] | (own & ~ends)
-    open_in_h_n = np.zeros_like(own[0])
-    if subject.measured.loses(p.nonlinearity):
-        open_, open_in_h_n = open_ | own, own[0]
-    output, h_n = each_alone(batch, p)
-    expected = nan_where(output, ends, open_), nan_where(h_n, own[0][None], open_in_h_n)
-    return under(f"NaN in sequence {row}, {batch.note}", compare_results(p, *after, expected))
+    lost = subject.measured.loses(p.nonlinearity)
+    unsaid = (open_ | own, own[0]) if lost else (open_, np.zeros_like(own[0]))
+    with_nan = nan_where(output, ends, unsaid[0]), nan_where(h_n, own[0][None], unsaid[1])
+    with_inf = nan_where(output, ends, open_ | own), after_infinity(p, h_n, row)
+    comparisons = []
+    for number, expected in ((torch.nan, with_nan), (torch.inf, with_inf)):
+        spoilt = ending_in(batch, row, number)
+        results = run(subject, subject.build(p), batch._replace(packed=spoilt))
+        note = f"{number} in sequence {row}, {batch.note}"
+        comparisons += under(note, compare_results(p, *results, expected))
+    return comparisons
+
+
+def ending_in(batch: Batch, row: int, number: float) -> PackedSequence:
+    """Pack a batch again, with another number for the first feature of a sequence's last step."""
+    steps = batch.problem.layout.to_steps(batch.leaves["input"]).clone()
+    steps[batch.lengths[row] - 1, row, 0] = number
+    in_order = bool(np.all(np.diff(batch.lengths) <= 0))
+    return pack_padded_sequence(steps, torch.tensor(batch.lengths), enforce_sorted=in_order)
+
+
+def after_infinity(p: Problem, h_n: Bounded, row: int) -> Bounded:
+    """Expect a row of h_n after an infinite first feature in its last step, of the first run alone.
+
+    There its sums are infinite, with the sign of the weights; what a weight of zero gives, or one
+    that may be taken for it, is left open, as what other runs make of that is.
+    """
+    right, weight = h_n.stored, p.parameters["weight_ih_l0"][:, 0].astype(float)
+    value, error = right.value.copy(), right.error.copy()
+    ends = np.sign(weight) if p.nonlinearity == "tanh" else np.where(weight > 0, np.inf, 0.0)
+    value[0, row], error[:, row] = ends, np.inf
+    off = p.rounding.tanh * p.rounding.u if p.nonlinearity == "tanh" else 0.0
+    error[0, row] = np.where(np.abs(weight) < p.rounding.smallest_normal, np.inf, off)
+    return Bounded(value, error, rounding=right.rounding, whole=False)
 
 
 def nan_where(expected: Bounded, lost: NDArray[np.bool_], unsaid: NDArray[np.bool_]) -> Bounded:

@@ -123,6 +123,19 @@ class OverwritesWhatItSaved(Direction):
         return gradients
 
 
+@fault("a_retained_graph_gives_the_same_gradients_again")
+class RemembersItsGradients(Direction):
+    """A second backward gives the first one's gradients, whatever comes from above."""
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> Any:
+        if torch.is_grad_enabled():
+            return Direction.backward(ctx, dy)
+        if not hasattr(ctx, "gradients"):
+            ctx.gradients = Direction.backward(ctx, dy)
+        return ctx.gradients
+
+
 @fault(FROZEN, seen="intel/torch-xpu-ops#1192")
 class RefusesFrozenWeights(Direction):
     """Backward raises where W_hh is frozen."""
@@ -199,6 +212,25 @@ class KeepsWeightsInEvaluation(KeepsTheFirstCallsWeights):
         if self.training or torch.is_grad_enabled():
             return PlainRNN.weights_of(self, l, d)
         return super().weights_of(l, d)
+
+
+@fault(CHANGED)
+class KeepsTheResultsOfItsArguments(PlainRNN):
+    """Without gradients the same arguments have the same results, whatever the weights are."""
+
+    def run_padded(self, input: Tensor, h_0: Tensor | None) -> tuple[Tensor, Tensor]:
+        if torch.is_grad_enabled() or (self.training and self.dropout):
+            return super().run_padded(input, h_0)
+        kept = self.__dict__.setdefault("kept", {})
+        given = input, h_0
+        versions = [tensor._version for tensor in given if tensor is not None]  # noqa: SLF001
+        if not all(a is b for a, b in zip(kept.get("given", (None,)), given, strict=False)):
+            kept.clear()
+        if kept.get("versions") != versions:
+            results = super().run_padded(input, h_0)
+            kept.update(given=given, versions=versions, results=results)
+        y, h_n = kept["results"]
+        return y.clone(), h_n.clone()
 
 
 @fault("gradients_are_there_in_eval_too", seen="pytorch/pytorch#5878")

@@ -98,6 +98,18 @@ class ReadsAStridedInputAsDenseWithoutGradients(ReadsAStridedInputAsDense):
         return super().run_padded(input, h_0)
 
 
+@fault(ARGUMENTS)
+class ReadsRowsThatLieApartAsDense(PlainRNN):
+    """Rows of the input that are each in one piece are read as if no space were between them."""
+
+    def run_padded(self, input: Tensor, h_0: Tensor | None) -> tuple[Tensor, Tensor]:
+        dense = torch.empty(input.shape).stride()
+        ordered = sorted(input.stride(), reverse=True) == [*input.stride()]
+        if ordered and input.stride(-1) == 1 and not torch.is_grad_enabled():
+            input = input.as_strided(input.shape, dense)
+        return super().run_padded(input, h_0)
+
+
 @fault(ARGUMENTS, seen="pytorch/pytorch#104439")
 class ReadsTheInputFromItsStorage(PlainRNN):
     """The input's offset in its storage is ignored."""

@@ -126,6 +126,43 @@ class MasksPackedRowsByProducts(PlainRNN):
         return packed, h_n + 0 * h_n.sum(1, keepdim=True)
 
 
+@fault("special_values_stay_in_their_packed_sequence")
+class FreezesEndedStatesByProducts(PlainRNN):
+    """A packed sequence's last state is kept by products with 1 and 0."""
+
+    def run_packed(
+        self, input: PackedSequence, h_0: Tensor | None
+    ) -> tuple[PackedSequence, Tensor]:
+        packed, h_n = super().run_packed(input, h_0)
+        return packed, 1 * h_n + torch.where(h_n.isinf(), 0 * h_n, 0)
+
+
+@fault("packed_calls_of_other_lengths_are_told_apart")
+class KeepsPlansOfPackedCalls(PlainRNN):
+    """Packed calls of as many rows and steps have the lengths of the first of them."""
+
+    def run_packed(
+        self, input: PackedSequence, h_0: Tensor | None
+    ) -> tuple[PackedSequence, Tensor]:
+        plans = self.__dict__.setdefault("plans", {})
+        sizes = input.batch_sizes
+        kept = plans.setdefault((len(input.data), len(sizes), int(sizes[0])), sizes)
+        return super().run_packed(input._replace(batch_sizes=kept), h_0)
+
+
+@fault("packed_data_may_lie_in_any_way")
+class ReadsPackedRowsAsIfInOrder(PlainRNN):
+    """Packed data whose rows are each in one piece are read as if no space were between them."""
+
+    def run_packed(
+        self, input: PackedSequence, h_0: Tensor | None
+    ) -> tuple[PackedSequence, Tensor]:
+        data = input.data
+        if data.stride(1) == 1:
+            data = data.as_strided(data.shape, (data.shape[1], 1), data.storage_offset())
+        return super().run_packed(input._replace(data=data), h_0)
+
+
 @fault("gradients_of_packed_sequences_have_gradients")
 class CutsSecondGradientsOfPackedInput(PlainRNN):
     """Second gradients of packed input lack a term."""

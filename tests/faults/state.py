@@ -171,6 +171,15 @@ class DoublesWhenFlattened(PlainRNN):
             parameter.mul_(2)
 
 
+@fault("flattening_changes_nothing")
+class ReordersWhenFlattened(PlainRNN):
+    """flatten_parameters puts the first parameter behind all others."""
+
+    def flatten_parameters(self) -> None:
+        name = next(iter(self._parameters))
+        self._parameters[name] = self._parameters.pop(name)
+
+
 @fault("tied_weights_count_in_every_place", seen="pytorch/pytorch#3751")
 class CountsTiedWeightsOnce(PlainRNN):
     """A weight_hh that is layer 0's counts as zero in the layers above."""

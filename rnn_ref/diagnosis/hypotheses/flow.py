@@ -77,10 +77,7 @@ def rows_of_h_n(p: Problem) -> dict[str, NDArray[np.bool_]]:
 def about_flow(p: Problem) -> Iterator[Hypothesis]:
     """List what may be wrong with how gradients flow down from layer to layer."""
     if p.L > 1:
-        yield changed_backward(
-            "layers below the last have no gradient from above",
-            BackwardChange(sums=lambda dxs, l: sum_of(dxs) if l == 0 else sum_of(dxs) * 0),
-        )
+        yield unfed("layers below the last have no gradient from above")
     if p.D == 2:
         for d, name in enumerate(("forward", "reverse")):
             yield changed_backward(
@@ -95,13 +92,27 @@ def about_flow(p: Problem) -> Iterator[Hypothesis]:
             )
         for d, name in enumerate(("forward", "reverse") if p.L > 1 else ()):
             yield changed_backward(
-                f"below the last layer the {name} direction has no gradient from above",
+                UNFED.format(name),
                 BackwardChange(sums=partial(without_direction, d=d)),
             )
         yield changed_backward(
             "the reverse direction's gradient of what it reads is left in its reading order",
             BackwardChange(sums=lambda dxs, l: dxs[0] + dxs[1][::-1]),
         )
+
+
+UNFED = "below the last layer the {} direction has no gradient from above"
+
+
+def unfed(sentence: str) -> Hypothesis:
+    """Give the layers below the last no gradient from above."""
+    sums = BackwardChange(sums=lambda dxs, l: sum_of(dxs) if l == 0 else sum_of(dxs) * 0)
+    return changed_backward(sentence, sums)
+
+
+def flow_of_one_direction(p: Problem) -> list[Hypothesis]:
+    """List what about_flow says of the forward direction, where there is no other."""
+    return [unfed(UNFED.format("forward"))] if p.L > 1 and p.D == 1 else []
 
 
 def sum_of(dxs: Any) -> Any:

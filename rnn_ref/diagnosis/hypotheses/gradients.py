@@ -20,7 +20,7 @@ from rnn_ref.diagnosis.changes import (
 )
 from rnn_ref.diagnosis.hypotheses.activation import clipped
 from rnn_ref.diagnosis.hypotheses.backward import about_products, about_recurrence, added
-from rnn_ref.diagnosis.hypotheses.flow import about_flow, about_upstream
+from rnn_ref.diagnosis.hypotheses.flow import about_flow, about_upstream, flow_of_one_direction
 from rnn_ref.diagnosis.hypotheses.order import rolled, scaled
 from rnn_ref.diagnosis.hypotheses.slope import about_slope
 from rnn_ref.diagnosis.places import KINDS, Where, everywhere, named_parts, parts, with_others
@@ -59,7 +59,7 @@ def renamed_gradients(p: Problem) -> list[Hypothesis]:
     among = named_parts(p.L, p.D)
     whole = local(p, everywhere(p.L, p.D), renamed=True)
     named = [h for where in among for h in by_name(p, where)]
-    return [*named, *of_parts(p, among, renamed=True), *whole]
+    return [*named, *of_parts(p, among, renamed=True), *whole, *flow_of_one_direction(p)]
 
 
 def of_parts(p: Problem, among: list[Where], *, renamed: bool = False) -> list[Hypothesis]:

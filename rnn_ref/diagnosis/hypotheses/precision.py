@@ -24,6 +24,7 @@ from rnn_ref.diagnosis.changes import (
 from rnn_ref.diagnosis.hypotheses.products import (
     about_products,
     coarser,
+    rounded_between,
     rounded_reads,
     rounded_sums,
     to,
@@ -54,13 +55,14 @@ def precision_hypotheses(p: Problem) -> list[Hypothesis]:
         *rounded_output(p),
         *inexact_output(p),
         *rounded_states(p),
-        *(of_one_layer(p) if p.L == 1 else [*off_by_units(p), *above_the_first(p)]),
+        *(of_one_layer(p) if p.L == 1 else [*off_by_units(p), *of_layers(p)]),
         *flushed(p),
     ]
 
 
-def above_the_first(p: Problem) -> Iterator[Hypothesis]:
-    """List losses of precision in the layers above the first alone."""
+def of_layers(p: Problem) -> Iterator[Hypothesis]:
+    """List losses of precision in what each layer reads, or in those above the first alone."""
+    yield from rounded_between(p)
     for where in parts(p.L, p.D):
         if all(place.l > 0 for place in where.places):
             yield from rounded_reads(p, where)
@@ -86,7 +88,7 @@ def exactly_rounded(p: Problem) -> Iterator[Hypothesis]:
         yield changed(
             f"the input is rounded to {dtype}",
             Change(problem=lambda p, x=x: replace(p, input=x)),  # type: ignore[misc]
-        )
+        )._replace(kind=f"input in {dtype}")
         yield changed(
             f"the weights are rounded to {dtype}",
             Change(problem=lambda p, weights=weights: replace(p, parameters=weights)),  # type: ignore[misc]

@@ -75,6 +75,23 @@ def rounded_reads(p: Problem, where: Where) -> Iterator[Hypothesis]:
         yield changed(sentence, change)._replace(widens=True, both_signs=True, of_sums=True)
 
 
+def rounded_between(p: Problem) -> Iterator[Hypothesis]:
+    """List the roundings of what each layer reads, the input and the states of the one below."""
+    for name in coarser(p):
+        change = Change(
+            problem=lambda p, name=name: replace(p, input=to(name, p.input)),  # type: ignore[misc]
+            runs=partial(inexact_reads, u=rounding_of(name)),
+        )
+        sentence = f"the input is rounded to {name}, and what each layer above reads"
+        yield changed(sentence, change)._replace(widens=True, kind=f"input in {name}", limit=1.0)
+
+
+def inexact_reads(x: Array, h: Array, w: Weights, f: Activation, u: float) -> Array:
+    """Run with an error of rounding of what is read, unless it is the input: that has no error."""
+    error = error_of(x) + u * np.abs(value_of(x))
+    return run(replaced(x, value_of(x), error) if error_of(x).any() else x, h, w, f)
+
+
 def with_rounded_h_0(p: Problem, name: str, places: Places) -> Problem:
     """Round the initial states of some directions of layers."""
     if p.h_0 is None:

@@ -28,9 +28,12 @@ def about_step(p: Problem, where: Where, *, renamed: bool) -> Iterator[tuple[str
     name = p.nonlinearity
     yield f"{name} is applied to what is read alone, the recurrent part is added after it", outside
     if p.bias:
-        yield f"{{bias_hh}} is added after {name}", partial(bias_after, fields=("b_hh",))
-        yield f"{{bias_ih}} is added after {name}", partial(bias_after, fields=("b_ih",))
-        yield f"both biases are added after {name}", partial(bias_after, fields=("b_ih", "b_hh"))
+        yield "{bias_hh} is added after the nonlinearity", partial(bias_after, fields=("b_hh",))
+        yield "{bias_ih} is added after the nonlinearity", partial(bias_after, fields=("b_ih",))
+        yield (
+            "both biases are added after the nonlinearity",
+            partial(bias_after, fields=("b_ih", "b_hh")),
+        )
     of_read = f"{name} is applied to {{weight_ih}} x_t"
     before = "before the recurrent part is added, and once more after"
     for words, fields in (("", ()), (" + {bias_ih}", ("b_ih",)), (" + both biases", BIASES)):
