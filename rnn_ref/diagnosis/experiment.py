@@ -45,7 +45,7 @@ from rnn_ref.diagnosis.hypotheses.results import (
 )
 from rnn_ref.diagnosis.hypotheses.terms import about_terms
 from rnn_ref.diagnosis.pairs import Pairs
-from rnn_ref.diagnosis.trial import UNLOADED, Trial, keeps_its_own
+from rnn_ref.diagnosis.trial import Trial, keeps_its_own, unloaded
 from rnn_ref.judging.failures import SubjectFault
 from rnn_ref.judging.measured import TANH
 from rnn_ref.judging.oracle import Oracle
@@ -182,7 +182,7 @@ class Sifting:
     def diagnosis(self) -> Diagnosis:
         """Try the hypotheses tier by tier, and say which is left."""
         if self.is_unloaded():
-            return self.said([UNLOADED], lambda _: [])
+            return self.said([unloaded(self.wrong)], lambda _: [])
         for tier in tiers(self.of, self.wrong[0]):
             survivors = self.filtered(tier, self.wrong[0], None)
             if survivors and (sentences := self.confirmed(tier, survivors)):

@@ -60,6 +60,7 @@ def joined(entries: Iterable[Entry]) -> list[list[Entry]]:
     for used in JOINED:
         join(grouped, used)
     join_equal_facts(grouped)
+    join_lost_gradients(grouped)
     join_held(grouped)
     join_untried(grouped)
     join_other_uses(grouped)
@@ -125,6 +126,29 @@ def join_equal_facts(grouped: Groups) -> None:
         whats = {fact["what"] if fact else "" for fact in facts}
         if len(whats) == 1 and "" not in whats and first.setdefault(what := whats.pop(), of) != of:
             grouped[first[what]] += grouped.pop(of)
+
+
+def join_lost_gradients(grouped: Groups) -> None:
+    """Join the groups in which gradients are NaN and no hypothesis says why.
+
+    What is read from memory that was never written differs from call to call.
+    """
+    lost = [of for of, group in grouped.items() if all(map(is_lost_gradient, group))]
+    for of in lost[1:]:
+        grouped[lost[0]] += grouped.pop(of)
+
+
+def is_lost_gradient(entry: Entry) -> bool:
+    """Tell whether the gradients of a failure are NaN, in a use that asks for no NaN."""
+    names = [c["name"] for c in entry["failure"]["comparisons"]]
+    gradients = bool(names) and all(name.startswith(GRADIENT) for name in names)
+    said = (diagnosis_of(entry) or {}).get("sentences")
+    return (
+        gradients
+        and not said
+        and SPECIAL not in entry["findings"].get("uses", ())
+        and (is_nan([entry]))
+    )
 
 
 def join_held(grouped: Groups) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -283,7 +284,21 @@ class Trial:
         return alike and 2 * int(np.count_nonzero(wrong)) >= wrong.size
 
 
-UNLOADED = "the weights are not those that were loaded: the module keeps its own"
+def unloaded(trials: Sequence[Trial]) -> str:
+    """Say which weights of modules are not those that were loaded, or that they are transposed."""
+    others = [
+        (name, given, trial.kept[name])
+        for trial in trials
+        for name, given in trial.oracle.problem.parameters.items()
+        if not np.array_equal(given, trial.kept[name])
+    ]
+    kinds = list(dict.fromkeys(name.partition("_l")[0] for name, _, _ in others))
+    names = f"{' and '.join(kinds)} {'are' if len(kinds) > 1 else 'is'}"
+    if all(np.array_equal(given.T, kept) for _, given, kept in others):
+        return f"{names} loaded transposed"
+    if len(others) == sum(len(trial.kept) for trial in trials):
+        return "the weights are not those that were loaded: the module keeps its own"
+    return f"{names} not what was loaded: the module has other numbers there"
 
 
 def keeps_its_own(trial: Trial) -> bool:

@@ -159,7 +159,7 @@ def test_an_expanded_state_is_every_rows_own(case: Case, subject: Subject) -> li
     gradients = read_gradients(subject, problem, module, leaves)
     return [
         *compare_results(problem, *subject.arrays(problem, output, h_n), oracle.results),
-        *compare_gradients(problem, gradients, expected),
+        *under("h_0 is one row, expanded", compare_gradients(problem, gradients, expected)),
     ]
 
 

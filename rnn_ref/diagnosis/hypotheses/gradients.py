@@ -185,6 +185,11 @@ def about_time(p: Problem) -> Iterator[tuple[str, Differentiate]]:
                 yield f"{name} is that of the first step alone (overwritten at each)", first
             if kind != "weight_hh":
                 yield f"{name} leaves the first step out", partial(of_later, fields=[field])
+    if p.bias:
+        both = partial(of_last, fields=["b_ih", "b_hh"])
+        yield "the gradient of the biases is that of the last step alone", both
+        both = partial(of_first, fields=["b_ih", "b_hh"])
+        yield "the gradient of the biases is that of the first step alone", both
     first = partial(of_first, fields=list(FIELDS.values()) if p.bias else ["W_ih", "W_hh"])
     yield "the gradients of all parameters are those of the first step alone", first
 
