@@ -225,9 +225,11 @@ def test_flattening_changes_nothing(case: Case, subject: Subject) -> list[Compar
     """`flatten_parameters` leaves names, weights and results as they are."""
     problem = subject.problem(case)
     module: Any = subject.build(problem)
-    with subject.calling("flatten_parameters, between two readings of state_dict"):
+    with subject.calling("reading state_dict"):
         before = list(module.state_dict())
+    with subject.calling("flatten_parameters"):
         module.flatten_parameters()
+    with subject.calling("reading state_dict"):
         after = list(module.state_dict())
     same_order("state_dict after flatten_parameters", after, before)
     parameters = has_parameters(subject, module, problem, "after flatten_parameters")
