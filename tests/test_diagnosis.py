@@ -29,6 +29,8 @@ DEEP = "tanh L2 D2 bias T3 N2 I2 H2 float32 weights=torch input=normal h_0 seed=
 RELU = "relu L2 D1 bias T3 N2 I2 H2 float64 weights=torch input=normal batch_first seed=0"
 LARGE = "relu L1 D1 T2 N5 I55 H32 float32 weights=torch input=large h_0 loss=h_n seed=915"
 WIDE_SUMS = "tanh L1 D1 bias T1 N1 I1 H1 float32 weights=saturating input=normal h_0 seed=70200"
+SQUARE = "tanh L1 D1 bias T2 N2 I2 H2 float32 weights=torch input=normal h_0 seed=0"
+LONG = "tanh L1 D1 bias T256 N1 I1 H1 float32 weights=torch input=normal h_0 seed=0"
 WIDE = "tanh L1 D1 bias T3 N2 I2 H2 float64 weights=torch input=normal h_0 seed=0"
 THREE = DEEP.replace("L2", "L3")
 UNBATCHED = "tanh L1 D1 T9 N1 I3 H3 float64 unbatched weights=sparse input=normal h_0 seed=3703"
@@ -60,6 +62,7 @@ NAMED = (
         SIMPLE,
         "the unit after the last full tile of 8 has its neighbour's state",
     ),
+    ("The recurrent gradient is cut after 256 steps", LONG, "cut 256 steps before the end"),
     ("The reverse direction reads forward", DEEP, "the reverse direction reads forward"),
     ("The reverse output is left in the order of reading", DEEP, "left in its reading order"),
     ("The reverse h_n is from the wrong end", DEEP, "the reverse h_n is from the wrong end"),
@@ -94,6 +97,7 @@ NAMED = (
     ("Row 3 starts from h_0 + 1", SIMPLE, "h_0 is too large by 1 in row 3"),
     ("Row 3 starts from h_0 + 1", NO_STATE, "h_0 is too large by 1 in row 3"),
     ("load_state_dict loads nothing", SIMPLE, "the module keeps its own"),
+    ("load_state_dict transposes a W_ih that is square", SQUARE, "weight_ih is loaded transposed"),
     ("The network adds 0.1 % more of b_hh than its cell", SIMPLE, "bias_hh is scaled by 1.001"),
     ("tanh is too large by 2e-6 of itself", SIMPLE, "tanh has a relative error"),
     ("tanh is computed from exp, inaccurately near 0", UNBATCHED, "tanh is inaccurate near 0"),

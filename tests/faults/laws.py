@@ -38,6 +38,18 @@ class LoadsNothing(PlainRNN):
         pass
 
 
+@fault("setup_weights_arrive_and_two_tensors_come_back")
+class LoadsTransposed(PlainRNN):
+    """load_state_dict transposes a W_ih that is square."""
+
+    def load_state_dict(self, state: Any, *arguments: Any, **options: Any) -> Any:
+        loaded = {
+            name: array.T if name.startswith("weight_ih") and len(set(array.shape)) == 1 else array
+            for name, array in state.items()
+        }
+        return super().load_state_dict(loaded, *arguments, **options)
+
+
 @fault(FORM)
 class ReturnsHnWithoutItsFirstAxis(PlainRNN):
     """h_n of a single layer and direction has no first axis."""

@@ -1,0 +1,94 @@
+"""Failures of one fault are one cause, though properties of several kinds show it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from rnn_ref.diagnosis.joining import (
+    GRADIENTS,
+    LATER,
+    NETWORK,
+    PACKED,
+    USES,
+    Entry,
+    joined,
+)
+from rnn_ref.judging.comparison import GRADIENT, SECOND
+from rnn_ref.judging.failures import Kind
+
+NAN, WRONG = "nan", 1.0
+
+
+def numbers(name: str, follows: str, got: Any = WRONG, *said: str, **findings: Any) -> Entry:
+    """Make a failure of numbers that follows from something; `said` are its sentences."""
+    worst = {"got": got, "expected": 0.0}
+    place = {"first": {"axes": ["unit"]}, "pattern": {"along": []}}
+    comparison = {"name": name, "worst": worst, **place}
+    found = {"follows": follows, "uses": [], **findings}
+    found |= {"diagnosis": {"of": "results", "sentences": list(said)}} if said else {}
+    failure: dict[str, Any] = {"kind": Kind.NUMBERS, "raised": None, "fact": None}
+    failure["comparisons"] = [comparison]
+    return {"name": "it", "group": "bounds", "failure": failure, "findings": found}
+
+
+def fact(what: str, group: str, follows: str = "") -> Entry:
+    """Make a failure that is a fact."""
+    fact = {"what": what, "got": f"some {what}", "expected": "none"}
+    failure: dict[str, Any] = {"kind": Kind.FACT, "raised": None, "fact": fact}
+    failure["comparisons"] = []
+    found = {"follows": follows} if follows else {}
+    return {"name": "it", "group": group, "failure": failure, "findings": {"uses": [], **found}}
+
+
+WEIGHT, INPUT, OUTPUT = f"{GRADIENT}weight_hh_l0", f"{GRADIENT}input", "output"
+ONE_FAULT: dict[str, list[Entry]] = {
+    "second derivatives beside wrong first ones": [
+        numbers(WEIGHT, GRADIENTS), fact(SECOND, "gradients", PACKED),
+    ],
+    "gradients of a special loss beside those of any": [
+        numbers(WEIGHT, NETWORK, gradients=["weight_hh_l0"]), numbers(INPUT, USES),
+    ],
+    "later calls of which one form is named": [
+        numbers(OUTPUT, LATER, WRONG, "it is scaled"), numbers(OUTPUT, LATER),
+    ],
+    "packed calls, of which an attribute explains some": [
+        numbers(OUTPUT, PACKED), numbers(OUTPUT, PACKED, single=["attribute", "calls"]),
+    ],
+    "gradients that are NaN in several uses": [
+        numbers(WEIGHT, USES, NAN, nan=True), numbers(WEIGHT, "", NAN),
+    ],
+    "what is held, and what grows": [
+        fact("arguments that are held", "memory"), fact("memory in use", "memory"),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("entries", ONE_FAULT.values(), ids=ONE_FAULT)
+def test_what_one_fault_shows_in_several_ways_is_one_cause(entries: list[Entry]) -> None:
+    """It does not matter which of its failures comes first."""
+    assert len(joined(entries)) == 1
+    assert len(joined(reversed(entries))) == 1
+
+
+TWO_FAULTS: dict[str, list[Entry]] = {
+    "second derivatives beside wrong results": [
+        numbers(OUTPUT, NETWORK), fact(SECOND, "gradients", PACKED),
+    ],
+    "two named faults of later calls": [
+        numbers(OUTPUT, LATER, WRONG, "it is scaled"), numbers(OUTPUT, LATER, WRONG, "it is zero"),
+    ],
+    "gradients that are NaN beside wrong ones": [
+        numbers(WEIGHT, NETWORK, NAN), numbers(WEIGHT, ""),
+    ],
+    "what is held, and another setting": [
+        fact("arguments that are held", "memory"), fact("the number of threads", "process"),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("entries", TWO_FAULTS.values(), ids=TWO_FAULTS)
+def test_what_nothing_shows_to_be_one_fault_is_two_causes(entries: list[Entry]) -> None:
+    """Else the second would hide behind the first."""
+    assert len(joined(entries)) == len(entries)
