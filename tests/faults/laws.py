@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tests.faults.catalogue import edit, fault
+from tests.faults.catalogue import STEP, edit, fault
 from tests.subjects.plain_rnn import PlainRNN
 
 ALONE = "a_row_of_a_batch_equals_that_sequence_alone"
@@ -38,14 +38,14 @@ class LoadsNothing(PlainRNN):
         pass
 
 
-@fault("setup_weights_arrive_and_two_tensors_come_back")
+@fault(STEP)
 class LoadsTransposed(PlainRNN):
     """load_state_dict transposes a W_ih that is square."""
 
-    def load_state_dict(self, state: Any, *arguments: Any, **options: Any) -> Any:
+    def load_state_dict(self, state_dict: Any, *arguments: Any, **options: Any) -> Any:
         loaded = {
             name: array.T if name.startswith("weight_ih") and len(set(array.shape)) == 1 else array
-            for name, array in state.items()
+            for name, array in state_dict.items()
         }
         return super().load_state_dict(loaded, *arguments, **options)
 
