@@ -397,7 +397,10 @@ def test_numbers_that_hold_are_said_to(verify_here: Here) -> None:
     """Where only a capability is lacking, the closing line says that the numbers hold."""
     subject = ("--subject", f"{MISBEHAVING}:RaisesInUnbatchedCall", "--profile", "smoke")
     done = verify_here(*subject, "-k", "setup or bounds")
-    assert ": numbers hold; does not conform: 2 causes in packed, unbatched." in done.stdout
+    assert (
+        ": numbers of plain calls hold; does not conform: 2 causes in packed, unbatched."
+        in done.stdout
+    )
 
 
 def test_a_summary_for_github_keeps_text_from_being_markup() -> None:

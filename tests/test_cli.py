@@ -321,7 +321,9 @@ def test_a_run_that_is_ended_prints_what_it_has(
     assert re.search(r"^bounds +[1-9]", said, re.MULTILINE)
     verdict = "does not conform" if status == 1 else "not finished, nothing failed"
     *_, last = said.rstrip().splitlines()
-    assert re.search(rf": (numbers hold; )?{verdict}.*\d+ not judged \(.*interrupted\)", last)
+    assert re.search(
+        rf": (numbers of plain calls hold; )?{verdict}.*\d+ not judged \(.*interrupted\)", last
+    )
 
 
 @pytest.mark.parametrize("apart", [False, True])

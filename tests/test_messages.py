@@ -90,5 +90,5 @@ def test_a_failing_run_prints_what_it_did(
     assert done.returncode == 1
     causes, _, end = done.stdout[done.stdout.index("\n1. ") :].strip().partition("\n\ngroup ")
     assert [each for each in causes.split("\n\n") if len(each.splitlines()) > 8] == []
-    verdict = re.findall(r"(?:numbers hold; )?does not conform: .*?(?=\.)", end)[-1]
+    verdict = re.findall(r"(?:numbers of plain calls hold; )?does not conform: .*?(?=\.)", end)[-1]
     require_snapshot(name, normalised(f"{causes}\n\n{verdict}\n"))

@@ -160,7 +160,7 @@ def closing_line(
     elif failing:
         about = dict.fromkeys(name for cause in found for name in cause.about)
         verdict = f"does not conform: {plural(len(found), 'cause', 'causes')} in {', '.join(about)}"
-        verdict = ("numbers hold; " if numbers_hold(judged) else "") + verdict
+        verdict = ("numbers of plain calls hold; " if numbers_hold(judged) else "") + verdict
     elif any(row.cut for row in rows):
         verdict = "not finished, nothing failed"
     known = sum(row.verdict == "known" for row in rows)
