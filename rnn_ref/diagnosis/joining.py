@@ -143,12 +143,8 @@ def is_lost_gradient(entry: Entry) -> bool:
     names = [c["name"] for c in entry["failure"]["comparisons"]]
     gradients = bool(names) and all(name.startswith(GRADIENT) for name in names)
     said = (diagnosis_of(entry) or {}).get("sentences")
-    return (
-        gradients
-        and not said
-        and SPECIAL not in entry["findings"].get("uses", ())
-        and (is_nan([entry]))
-    )
+    special = SPECIAL in entry["findings"].get("uses", ())
+    return gradients and not said and not special and is_nan([entry])
 
 
 def join_held(grouped: Groups) -> None:
