@@ -388,7 +388,7 @@ def test_a_lacking_capability_is_one_entry_of_a_run(verify_here: Here) -> None:
     found = json.loads(Path("found.json").read_text(encoding="utf-8"))
     lacking = [c for c in found["causes"] if c["capabilities"] == ["unbatched"]]
     assert len(lacking) == 1
-    assert "declare it with --without unbatched" in done.stdout
+    assert "--without unbatched declares it lacking" in done.stdout
     declared = verify_here(*subject, "-k", "setup", "--without", "unbatched", "--without", "packed")
     assert declared.returncode == 0, declared.stdout
 

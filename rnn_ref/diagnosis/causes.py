@@ -288,8 +288,8 @@ def evidence(entry: Entry) -> list[str]:
         lines += about(comparison)
     if failure["comparisons"] and (names := entry["findings"].get("gradients")):
         lines.append(about_gradients(names, Case.parse(failure["case"])))
-    if (fields := entry["findings"].get("fields")) and not entry["setup"]:
-        lines.append(fields)
+    if entry["findings"].get("needs"):
+        lines.append(entry["findings"]["fields"])
     return lines
 
 

@@ -75,6 +75,7 @@ def join(grouped: Groups, used: str) -> None:
 
     Settings, and the module's mode, may spoil it and more.
     """
+    split(grouped, used)
     wrong = [
         of
         for of, group in grouped.items()
@@ -86,6 +87,17 @@ def join(grouped: Groups, used: str) -> None:
     first, *others = sorted(wrong, key=lambda of: (of not in diagnosed, not spoils(of)))
     for of in others:
         grouped[first] += grouped.pop(of)
+
+
+def split(grouped: Groups, used: str) -> None:
+    """Move to the one diagnosis of a thing that is used what is wrong with it in other groups."""
+    diagnosed = [of for of, group in grouped.items() if is_of(used, group)]
+    for of in [of for of in grouped if of[:2] in MENDED] if len(diagnosed) == 1 else []:
+        moved = [entry for entry in grouped[of] if is_wrong_with(used, entry)]
+        grouped[diagnosed[0]] += moved
+        grouped[of] = [entry for entry in grouped[of] if entry not in moved]
+        if not grouped[of]:
+            del grouped[of]
 
 
 def is_of(used: str, group: list[Entry]) -> bool:
@@ -287,8 +299,11 @@ def key(entry: Entry) -> tuple[Any, ...]:
         return "fact", entry["group"], fact["got"], fact["expected"]
     first = failure["comparisons"][0] if failure["comparisons"] else None
     place = (*first["first"]["axes"], *first["pattern"]["along"]) if first else ()
-    of_gradients = entry["group"] == "gradients" or is_of_gradients(entry)
-    return kind, *(("gradients",) if of_gradients else (entry["group"], *place))
+    if is_of_gradients(entry):
+        return kind, "gradients"
+    # Uses of several kinds show what is wrong where a plain call is right.
+    group = "" if entry["findings"].get("gradients", ()) is None else entry["group"]
+    return kind, group, *place
 
 
 def diagnosis_of(entry: Entry) -> dict[str, Any] | None:

@@ -348,7 +348,9 @@ def test_gradients_of_packed_sequences_have_gradients(
     """Second derivatives of packed sequences agree with differences of first ones."""
     small = {axis: min(getattr(case, axis), 2) for axis in "TNIH"}
     batch = pack(replace(case, **small, L=min(case.L, 2)), subject)
-    module, data = subject.build(batch.problem), batch.packed.data.requires_grad_()
+    module = subject.build(batch.problem)
+    run(subject, module, batch)  # whose dtypes must be right before
+    data = batch.packed.data.requires_grad_()
 
     def of_data(data: torch.Tensor) -> tuple[torch.Tensor, ...]:
         packed = batch.packed._replace(data=data)

@@ -14,7 +14,7 @@ MARGIN = "   "
 MOST = 8
 """The most lines of a cause; evidence that is left out, the last first, stands in -v and JSON."""
 
-LONGEST = 5
+LONGEST = 4
 """The most lines of its sentence."""
 
 GROUPS = 4
@@ -31,13 +31,10 @@ def cause_lines(number: int, cause: Cause, width: int, *, verbose: bool = False)
     lines = textwrap.wrap(sentence, max(width, 72), subsequent_indent=MARGIN)
     if len(lines) > LONGEST and not verbose:
         lines[LONGEST - 1 :] = [MARGIN + UNTOLD]
+    told = cause.replay or (f"case: {cause.case}" if cause.case else "")  # a replay has the case
     if cause.capabilities:
         options = " ".join(declared_by(name) for name in cause.capabilities)
-        names = ", ".join(cause.capabilities)
-        lines.append(
-            f"{MARGIN}a probe found {names} lacking: mend it, or declare it with {options}"
-        )
-    told = cause.replay or (f"case: {cause.case}" if cause.case else "")  # a replay has the case
+        told += f"  # asks again; {options} declares it lacking"
     last = [MARGIN + told] if told else []
     evidence = [MARGIN + line for line in cause.evidence]
     if verbose:
@@ -46,7 +43,9 @@ def cause_lines(number: int, cause: Cause, width: int, *, verbose: bool = False)
 
 
 def shown_in(cause: Cause) -> str:
-    """Say in how many properties of which groups a cause shows."""
+    """Say in how many properties of which groups a cause shows, or what is lacking for it."""
+    if cause.capabilities:
+        return f"; lacking: {', '.join(cause.capabilities)}"
     if not cause.properties:
         return ""
     count = plural(len(cause.properties), "property", "properties")
