@@ -14,7 +14,13 @@ from rnn_ref.arithmetic.bounded import Bounded
 from rnn_ref.bridge import set_parameters, to_tensor
 from rnn_ref.cases.case import Case
 from rnn_ref.cases.problem import Problem
-from rnn_ref.judging.comparison import Comparison, compare_gradients, compare_results, counted
+from rnn_ref.judging.comparison import (
+    GRADIENT,
+    Comparison,
+    compare_gradients,
+    compare_results,
+    counted,
+)
 from rnn_ref.judging.facts import has_second_derivatives, same_arrays, same_facts, under
 from rnn_ref.judging.failures import Raised, SubjectFault, require
 from rnn_ref.judging.oracle import Oracle
