@@ -428,7 +428,7 @@ def test_groups_that_hold_are_named_beside_those_that_fail() -> None:
     assert re.match(r"laws +1 .*1 of 1 FAIL$", lines[0])
     assert lines[1:] == ["holding: bounds", "not judged: cell"]
     rows = [*rows, Row("d", "not judged", "cell", message="no --cell given")]
-    assert group_lines([*rows[:2], rows[3]])[-1] == "not judged (no --cell given): cell"
+    assert group_lines([*rows[:2], rows[3]])[-1] == "not judged: cell (no --cell given)"
 
 
 def test_probes_leave_the_generator_as_it_was() -> None:

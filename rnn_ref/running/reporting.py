@@ -204,7 +204,8 @@ class Reporting:
         width = self.config.get_terminal_writer().fullwidth
         verbose = self.session.option("verbose") or self.config.option.verbose > -VERBOSITY
         for number, cause in enumerate(found, 1):
-            terminalreporter.write_line("")
+            if not (cause.capabilities and number > 1 and found[number - 2].capabilities):
+                terminalreporter.write_line("")  # what is lacking is a list without gaps
             first, *others = cause_lines(number, cause, width, verbose=verbose)
             terminalreporter.write_line(first, bold=True)
             terminalreporter.write_line("\n".join(others))

@@ -69,9 +69,7 @@ def group_lines(rows: Sequence[Row]) -> list[str]:
         holding = [g for g, own in by_group.items() if any(row.verdict == "holds" for row in own)]
         lines += named("holding", [g for g in holding if g not in failing])
         others = {g: own for g, own in by_group.items() if g not in (*failing, *holding)}
-        for why in dict.fromkeys(map(reason, others.values())):
-            groups = [g for g, own in others.items() if reason(own) == why]
-            lines += named("not judged" + why, groups)
+        lines += named("not judged", [group + reason(own) for group, own in others.items()])
     return lines
 
 
