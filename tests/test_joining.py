@@ -92,3 +92,12 @@ TWO_FAULTS: dict[str, list[Entry]] = {
 def test_what_nothing_shows_to_be_one_fault_is_two_causes(entries: list[Entry]) -> None:
     """Else the second would hide behind the first."""
     assert len(joined(entries)) == len(entries)
+
+
+def test_what_is_diagnosed_of_dropout_takes_what_else_shows_it_and_no_more() -> None:
+    """A history with dropout shows the same; a module that is moved shows something else."""
+    masks = fact("elements kept", "dropout")
+    masks["findings"]["diagnosis"] = {"of": "dropout", "sentences": ["it falls on the input"]}
+    with_dropout = numbers(OUTPUT, USES, uses=["dropout"], gradients=None)
+    moved = numbers(OUTPUT, USES, gradients=None)
+    assert joined([masks, with_dropout, moved]) == [[masks, with_dropout], [moved]]
