@@ -23,6 +23,7 @@ from rnn_ref.diagnosis.joining import (
     diagnosis_of,
     joined,
 )
+from rnn_ref.judging.comparison import GRADIENT
 from rnn_ref.judging.failures import Kind, Raised, Wiring, claim_of, plain, sentence
 from rnn_ref.judging.pattern import DECADES
 
@@ -286,8 +287,9 @@ def evidence(entry: Entry) -> list[str]:
         lines.append(HOLDS[single[0]].format(single[1]))
     for comparison in failure["comparisons"][:1]:
         lines += about(comparison)
-    if failure["comparisons"] and (names := entry["findings"].get("gradients")):
-        lines.append(about_gradients(names, Case.parse(failure["case"])))
+        names = entry["findings"].get("gradients")
+        if names and comparison["name"].startswith(GRADIENT):
+            lines.append(about_gradients(names, Case.parse(failure["case"])))
     if entry["findings"].get("needs"):
         lines.append(entry["findings"]["fields"])
     return lines
