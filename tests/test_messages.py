@@ -49,7 +49,6 @@ def normalised(text: str) -> str:
     What was got and expected keeps three digits; a ratio, one. Whether there is time to vary all
     fields depends on the machine.
     """
-    text = re.sub(r"   fails for any .*\n", "", text)
     text = re.sub(r"(needs .*); any .*", r"\1; any ...", text)
     text = re.sub(r"\b\d+ s\b", "# s", text.replace(torch.__version__, "VERSION"))
     text = re.sub(r"((?:got|expected) )(-?\d+\.\d{3,})", shorter(3), text)

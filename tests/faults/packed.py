@@ -151,16 +151,15 @@ class KeepsPlansOfPackedCalls(PlainRNN):
 
 
 @fault("packed_data_may_lie_in_any_way")
-class ReadsPackedRowsAsIfInOrder(PlainRNN):
+class ReadsPackedRowsAsIfInOrder(ReadsPackedDataAsIfInOrder):
     """Packed data whose rows are each in one piece are read as if no space were between them."""
 
     def run_packed(
         self, input: PackedSequence, h_0: Tensor | None
     ) -> tuple[PackedSequence, Tensor]:
-        data = input.data
-        if data.stride(1) == 1:
-            data = data.as_strided(data.shape, (data.shape[1], 1), data.storage_offset())
-        return super().run_packed(input._replace(data=data), h_0)
+        if input.data.stride(1) == 1:
+            return super().run_packed(input, h_0)
+        return PlainRNN.run_packed(self, input, h_0)
 
 
 @fault("gradients_of_packed_sequences_have_gradients")
