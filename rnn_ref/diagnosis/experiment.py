@@ -301,9 +301,11 @@ class Search(Sifting):
 
     def further(self, *, widens: bool) -> Iterator[Draw]:
         """Draw further cases of the form, as far out as what was found to be wrong."""
-        own, found = sizes_of(self.case), sizes_of(self.wrong[0].oracle.problem)
-        near = replace(self.case, **Sizes(*map(min, own, found))._asdict())
-        return more_cases(near if far(own) else self.case, widens, self.of)
+        case, own = self.case, sizes_of(self.case)
+        if far(own):
+            found = sizes_of(self.wrong[0].oracle.problem)
+            case = replace(case, **Sizes(*map(min, own, found))._asdict())
+        return more_cases(case, widens, self.of)
 
     def may_be(self, hypothesis: Hypothesis, problem: Problem) -> bool:
         """Tell whether the subject's tanh, as measured, and its relu networks leave it possible."""

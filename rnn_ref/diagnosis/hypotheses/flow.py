@@ -102,6 +102,7 @@ def about_flow(p: Problem) -> Iterator[Hypothesis]:
 
 
 UNFED = "below the last layer the {} direction has no gradient from above"
+"""What is said of a direction; where there is one alone, other forms of cases tell them apart."""
 
 
 def unfed(sentence: str) -> Hypothesis:

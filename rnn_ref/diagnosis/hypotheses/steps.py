@@ -30,10 +30,7 @@ def about_step(p: Problem, where: Where, *, renamed: bool) -> Iterator[tuple[str
     if p.bias:
         yield "{bias_hh} is added after the nonlinearity", partial(bias_after, fields=("b_hh",))
         yield "{bias_ih} is added after the nonlinearity", partial(bias_after, fields=("b_ih",))
-        yield (
-            "both biases are added after the nonlinearity",
-            partial(bias_after, fields=("b_ih", "b_hh")),
-        )
+        yield "both biases are added after the nonlinearity", partial(bias_after, fields=BIASES)
     of_read = f"{name} is applied to {{weight_ih}} x_t"
     before = "before the recurrent part is added, and once more after"
     for words, fields in (("", ()), (" + {bias_ih}", ("b_ih",)), (" + both biases", BIASES)):
