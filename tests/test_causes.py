@@ -242,7 +242,7 @@ def test_what_one_attribute_breaks_is_one_cause_whatever_else_is_said_of_it() ->
     found = causes([stale, copied, hooks])
     assert [len(cause.properties) for cause in found] == [2, 1]
     assert found[0].sentence == "the first call's input is read"
-    assert "put right by torch's __call__ in place of the module's own" in found[1].evidence
+    assert "holds with torch's __call__ in place of the module's own" in found[1].evidence
 
 
 def test_one_fact_that_two_groups_state_is_one_cause() -> None:

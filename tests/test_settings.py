@@ -27,8 +27,8 @@ READ = {
     "is_autocast_cpu_enabled": "autocast",
     "is_autocast_enabled": "autocast",
     "is_deterministic_algorithms_warn_only_enabled": "the use of deterministic algorithms",
-    "is_grad_enabled": "the recording of gradients",
-    "is_inference_mode_enabled": "inference mode",
+    "is_grad_enabled": "torch.is_grad_enabled()",
+    "is_inference_mode_enabled": "torch.is_inference_mode_enabled()",
     "is_warn_always_enabled": "whether all warnings are repeated",
 }
 """By getter of torch, the setting that covers it."""

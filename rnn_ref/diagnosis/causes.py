@@ -191,7 +191,7 @@ def in_common(lines: Sequence[str], told: Entry) -> list[str]:
         if len(have) * 5 >= len(cases) * 4:
             own = getattr(have[0], name)
             word = name if own is True else f"no {name}" if own is False else f"{name} {own}"
-            words.append(f"{len(have)} of {len(cases)} cases have {word}")
+            words.append(f"{len(have)} of {len(cases)} failing cases have {word}")
     return ["; ".join(words)] if words else []
 
 
@@ -296,9 +296,9 @@ def evidence(entry: Entry) -> list[str]:
 
 
 HOLDS = {
-    METHOD: "put right by torch's {0} in place of the module's own",
-    SEED: "put right by calls that seed no generator",
-    ATTRIBUTE: "put right by calls that leave the attribute {0} as it was",
+    METHOD: "holds with torch's {0} in place of the module's own",
+    SEED: "holds if calls seed no generator",
+    ATTRIBUTE: "holds if calls leave the attribute {0} as it was",
 }
 """What is said of the one thing of a module that must be put back."""
 

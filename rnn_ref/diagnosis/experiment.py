@@ -98,7 +98,7 @@ class Diagnosis:
     `elements` were compared in the `cases` in which something was wrong; `tried` is the
     number of hypotheses. `listing` has those sentences, for other forms of cases. A hypothesis of
     a `kind` says something up to a `limit`. `base` is the sentence of calls of other kinds that
-    are wrong in the same way.
+    are wrong in the same way. `right` is the result that is so where the other is not.
     """
 
     of: str
@@ -111,6 +111,7 @@ class Diagnosis:
     kind: str = ""
     limit: float = 0.0
     base: str = ""
+    right: str = ""
 
     def __str__(self) -> str:
         return ": ".join(filter(None, (" or ".join(self.sentences), self.evidence)))
@@ -121,12 +122,14 @@ class Diagnosis:
         if not self.sentences:
             return f"none of the {self.tried} hypotheses tried explains it"
         if self.of == "dropout":
-            return f"so in {self.wrong:,} elements of masks, at {self.cases} probabilities"
+            masks = f"all {self.wrong:,} elements of masks drawn for it"
+            return f"so in {masks}, at {self.cases} probabilities"
         if self.of == ELSEWHERE:
             return f"with others the results are the same, to the bit, in {self.cases} cases"
         which = "explains" if len(self.sentences) == 1 else "each explains"
-        cases = f"{self.cases} case" + ("s" if self.cases != 1 else "")
-        return f"{which} {self.wrong:,} of {self.wrong:,} wrong elements in {cases}"
+        cases = f"{self.cases} case{'s' if self.cases != 1 else ''} drawn for it"
+        right = f"; {self.right} is right" if self.right else ""
+        return f"{which} {self.wrong:,} of {self.wrong:,} wrong elements in {cases}{right}"
 
 
 def tiers(of: str, trial: Trial) -> list[Listing]:
@@ -145,6 +148,12 @@ def tiers(of: str, trial: Trial) -> list[Listing]:
         *([lambda p: in_parts(p, among)] if among else []),
         TIERS[of][-1],
     ]
+
+
+def beside(hypothesis: Hypothesis) -> str:
+    """Name the result that is right by a hypothesis, if it is about the other alone."""
+    right = {frozenset(["output"]): "h_n", frozenset(["h_n"]): "output"}
+    return right.get(hypothesis.arrays or frozenset(), "")
 
 
 class Sifting:
@@ -206,7 +215,9 @@ class Sifting:
             len(self.wrong),
             len(self.tried),
             listing,
-            *((chosen[0].kind, chosen[0].limit) if chosen else ()),
+            kind=chosen[0].kind if chosen else "",
+            limit=chosen[0].limit if chosen else 0.0,
+            right=beside(chosen[0]) if chosen else "",
         )
 
     def is_unloaded(self) -> bool:

@@ -230,7 +230,7 @@ def lack(
 def failure_of_probe(
     subject: Subject, name: str, plain: Case, cause: Raised | Fact, words: Sequence[str]
 ) -> Failure:
-    """Make the failure of a probe, with the command that asks again."""
+    """Make the failure of a probe, with the command that tries it again."""
     case = replace(plain, **VARIED.get(name, {}))  # type: ignore[arg-type]
     told = ["verify", *words, "-k", SETUP]
     replay = command(*told, subject=subject.name, device=subject.device)

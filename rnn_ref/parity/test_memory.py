@@ -73,6 +73,15 @@ ARRANGEMENTS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 }
 """Ways in which the same numbers may lie in memory, by the names of variants."""
 
+LIE = {
+    "every-other-element": "is every other element of a larger tensor",
+    "offset": "begins inside of a longer memory",
+    "transposed": "has its axes in reverse order in memory",
+    "odd-strides": "has odd strides along axes of size 1",
+    "rows-apart": "has rows that lie apart in memory",
+}
+"""What is so of a tensor that lies in each of these ways."""
+
 
 @holds_for(
     promises=("unwritten.memory",),
@@ -96,7 +105,7 @@ def test_arguments_may_lie_in_any_way(case: Case, subject: Subject) -> list[Comp
             for name in problem.arguments:
                 alone = compared(name)
                 if any(each.over for each in alone):
-                    return under(f"where {name} alone lies so", alone)
+                    return under(f"where {name} alone {LIE[case.variant]}", alone)
         return together
 
 

@@ -115,8 +115,8 @@ def dtype_of_autocast(device: str) -> Setting:
 SETTINGS = {
     "the default dtype": Setting(torch.get_default_dtype, torch.set_default_dtype),
     "the default device": Setting(lambda: str(torch.empty(0).device), use_default_device),
-    "the recording of gradients": Setting(torch.is_grad_enabled, torch.set_grad_enabled),
-    "inference mode": Setting(torch.is_inference_mode_enabled, left_alone),
+    "torch.is_grad_enabled()": Setting(torch.is_grad_enabled, torch.set_grad_enabled),
+    "torch.is_inference_mode_enabled()": Setting(torch.is_inference_mode_enabled, left_alone),
     "the number of threads": Setting(torch.get_num_threads, torch.set_num_threads),
     "the number of threads between operations": Setting(torch.get_num_interop_threads, left_alone),
     "the use of deterministic algorithms": Setting(
@@ -164,7 +164,7 @@ SETTINGS = {
 
 ELSEWHERE: dict[str, Callable[[Any], Any]] = {
     "the default dtype": lambda now: torch.float32 if now == torch.float64 else torch.float64,
-    "the recording of gradients": lambda now: not now,
+    "torch.is_grad_enabled()": lambda now: not now,
     "the number of threads": lambda now: now + 1,
     "the precision of float32 products": lambda now: "high" if now == "highest" else "highest",
     "whether all warnings are repeated": lambda now: not now,

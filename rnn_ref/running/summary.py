@@ -34,7 +34,7 @@ def cause_lines(number: int, cause: Cause, width: int, *, verbose: bool = False)
     told = cause.replay or (f"case: {cause.case}" if cause.case else "")  # a replay has the case
     if cause.capabilities:
         options = " ".join(declared_by(name) for name in cause.capabilities)
-        told += f"  # asks again; {options} declares it lacking"
+        told += f"  # tries it again; {options} declares it lacking"
     last = [MARGIN + told] if told else []
     evidence = [MARGIN + line for line in cause.evidence]
     if verbose:
