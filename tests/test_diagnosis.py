@@ -49,6 +49,16 @@ NAMED = (
     ("tanh is applied twice", SIMPLE, "tanh is applied twice"),
     ("tanh is 1 where its argument is beyond 4", WIDE_SUMS, "where its argument is beyond 4"),
     ("tanh's argument is clipped to [-3, 3]", WIDE_SUMS, "argument is clipped to [-3, 3]"),
+    (
+        "A batch_first input of as many steps as h_0 has rows is taken for one with steps first",
+        SQUARE.replace("float32", "float32 batch_first"),
+        "steps are taken for rows, and rows for steps, where T = N",
+    ),
+    (
+        "Between layer 0 and the last the reverse direction is put before the forward one",
+        THREE,
+        "the directions are joined the other way round, between layer 0 and the last alone",
+    ),
     ("tanh is missing at the first step", DEEP, "tanh is missing at the first step"),
     ("relu is ignored: tanh is applied", RELU, "tanh is applied in place of relu"),
     ("relu is leaky", RELU, "its slope below 0 is 0.001"),
@@ -416,8 +426,8 @@ def test_a_diagnosis_reads_as_a_sentence() -> None:
     one = Diagnosis("results", ("A",), 311, 1000, 4, 63)
     two = Diagnosis("results", ("A", "B"), 5, 10, 1, 63)
     none = Diagnosis("results", (), 5, 10, 1, 63)
-    assert str(one) == "A: explains 311 of 311 wrong elements in 4 cases"
-    assert str(two) == "A or B: each explains 5 of 5 wrong elements in 1 case"
+    assert str(one) == "A: explains 311 of 311 wrong elements in 4 cases drawn for it"
+    assert str(two) == "A or B: each explains 5 of 5 wrong elements in 1 case drawn for it"
     assert str(none) == "none of the 63 hypotheses tried explains it"
 
 

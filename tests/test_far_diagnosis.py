@@ -149,11 +149,19 @@ class ForgetsForOneRow(nn.RNN):
         return super().forward(input, None if input.shape[1] == 1 else hx)
 
 
+class ForgetsWhereSquare(nn.RNN):
+    """h_0 is ignored where weight_ih is square."""
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        return super().forward(input, None if self.input_size == self.hidden_size else hx)
+
+
 @pytest.mark.parametrize(
     ("factory", "sizes", "where"),
     [
         (ForgetsAligned, {"N": 8, "H": 16}, "where N is 8 and H is 16"),
         (ForgetsForOneRow, {}, "where N is 1"),
+        (ForgetsWhereSquare, {}, "where I = H"),
     ],
 )
 def test_what_is_wrong_for_some_sizes_alone_is_named_with_them(

@@ -55,6 +55,25 @@ def test_sizes_that_fail_are_told_from_those_that_hold() -> None:
     assert "N 3, 5 (not 1, 2, 4)" in found.needs
 
 
+class WrongInSquareBatches(torch.nn.RNN):
+    """Output is wrong where there are as many rows as steps."""
+
+    def forward(self, *arguments: Any) -> Any:
+        output, h_n = super().forward(*arguments)
+        wrong = output.ndim == 3 and output.shape[0] == output.shape[1]
+        return (output + 1 if wrong else output), h_n
+
+
+def test_sizes_that_must_be_equal_are_named_together() -> None:
+    """Each of the two may have any value, so long as the other has it too."""
+    subject = Subject("tests:subject", WrongInSquareBatches)
+    declared = PROPERTIES["output_and_h_n_are_within_their_bounds"]
+    judge = Judge(subject, ("float32",), 1, 0, subject.lacks)
+    case = Case.parse("tanh L1 D1 bias T2 N2 I1 H1 float32 weights=torch input=normal h_0 seed=0")
+    found = fields_that_matter(judge, declared, "single", case, seconds=10)
+    assert "T = N" in found.needs
+
+
 @pytest.mark.parametrize(
     ("failing", "holding", "regular"),
     [

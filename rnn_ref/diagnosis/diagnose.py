@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 
@@ -35,38 +35,60 @@ def diagnose(subject: Subject, case: Case, *, seconds: float = 2.0) -> Diagnosis
 def of_some_sizes(search: Search, otherwise: Diagnosis) -> Diagnosis:
     """Explain what is wrong for some sizes of a case alone, by cases that all have these.
 
-    As few of its sizes as show the fault are kept, and no case may be wrong that has others.
+    As few conditions as show the fault are set, and no case may be wrong that does not meet them.
     """
-    own = sizes_of(search.case)._asdict()
-    for number in range(1, len(own) + 1):
-        for names in combinations(own, number):
-            kept = {name: own[name] for name in names}
-            alike = OfSizes(search.subject, search.case, search.of, search.budget, kept=kept)
-            if all(map(alike.has_sizes, search.wrong)) and alike.find_wrong():
-                said = alike.diagnosis()
-                where = " and ".join(f"{name} is {size}" for name, size in kept.items())
-                told = tuple(f"{sentence}, where {where}" for sentence in said.sentences)
-                kind = "" if len(told) > 1 else said.kind or "".join(said.sentences)
-                return replace(said, sentences=told, kind=kind) if told else otherwise
+    for where, meeting in conditions(sizes_of(search.case)):
+        alike = OfSizes(search.subject, search.case, search.of, search.budget, meeting=meeting)
+        if all(map(alike.meets, search.wrong)) and alike.find_wrong():
+            said = alike.diagnosis()
+            told = tuple(f"{sentence}, where {where}" for sentence in said.sentences)
+            kind = "" if len(told) > 1 else said.kind or "".join(said.sentences)
+            return replace(said, sentences=told, kind=kind) if told else otherwise
     return otherwise
+
+
+Meeting = Callable[[Sizes], Sizes]
+"""Changes sizes so that they meet a condition; those that do are left as they are."""
+
+
+def conditions(own: Sizes) -> Iterator[tuple[str, Meeting]]:
+    """List what a case's sizes may have to be, in words: one, two that are equal, and more."""
+    for number in range(1, len(own) + 1):
+        for names in combinations(own._fields, number):
+            kept = {name: getattr(own, name) for name in names}
+            yield " and ".join(f"{name} is {n}" for name, n in kept.items()), keeping(kept)
+        for one, other in combinations(own._fields, 2) if number == 1 else ():
+            if getattr(own, one) == getattr(own, other):
+                yield f"{one} = {other}", equal(one, other)
+
+
+def keeping(kept: Mapping[str, int]) -> Meeting:
+    """Keep some sizes."""
+    return lambda sizes: sizes._replace(**kept)
+
+
+def equal(one: str, other: str) -> Meeting:
+    """Make two sizes equal."""
+    return lambda sizes: sizes._replace(**{other: getattr(sizes, one)})
 
 
 @dataclass
 class OfSizes(Search):
-    """The search for what is wrong in cases that have some sizes in common, `kept` by name."""
+    """The search for what is wrong in cases whose sizes meet a condition."""
 
-    kept: dict[str, int] = field(default_factory=dict)
+    meeting: Meeting = field(default=lambda sizes: sizes)
 
     def __post_init__(self) -> None:
         self.plan = iter([self.alike(FIRST[0], 1)])
 
-    def has_sizes(self, trial: Trial) -> bool:
-        """Tell whether a trial is of a case that has the sizes that are kept."""
-        return self.kept.items() <= sizes_of(trial.oracle.problem)._asdict().items()
+    def meets(self, trial: Trial) -> bool:
+        """Tell whether a trial is of a case that meets the condition."""
+        sizes = sizes_of(trial.oracle.problem)
+        return self.meeting(sizes) == sizes
 
     def alike(self, sizes: Sizes, seed: int) -> Draw:
-        """Draw a case of other sizes but for those that are kept."""
-        return sized(self.case, sizes._replace(**self.kept), seed, plain=True)
+        """Draw a case of other sizes that meet the condition."""
+        return sized(self.case, self.meeting(sizes), seed, plain=True)
 
     def apart(self, tier: Listing, survivors: list[str]) -> list[str]:
         """Leave out what expects the same of these sizes as another one that is left."""
@@ -83,5 +105,5 @@ class OfSizes(Search):
                     yield np.asarray(value_of(array)).tobytes()
 
     def further(self, *, widens: bool) -> Iterator[Draw]:  # noqa: ARG002
-        """Draw further cases that have these sizes."""
+        """Draw further cases whose sizes meet the condition."""
         return (self.alike(sizes, seed) for seed, sizes in enumerate(MORE, start=10))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import Any
 
 from rnn_ref.cases.case import DEFAULTS, FLAGS, LOSSES, SIZES, Case
@@ -31,6 +32,9 @@ OTHERS: dict[str, Sequence[Any]] = {
 
 SEEDS = 3
 """How many other seeds must hold as well, before a value is said to hold."""
+
+EQUAL = (2, 3, 5)
+"""The values that two sizes are given together, where each of them alone may not be another."""
 
 RICHER = {"T": 5, "N": 3, "I": 3, "H": 4}
 """Sizes of a case that must hold as well: in the smallest a fault may need more than elsewhere."""
@@ -70,7 +74,7 @@ def fields_that_matter(
     Those that shrinking could not make simpler, such as no bias, come first: they matter most.
     """
     budget = Budget(seconds)
-    needs: list[str] = []
+    needs: dict[str, str] = {}
     free: list[str] = []
     seeds = [case.seed, *range(SEEDS)]
     others = {**OTHERS, "dtype": judge.dtypes, **dict.fromkeys(LAYOUT, (True, False))}
@@ -79,15 +83,33 @@ def fields_that_matter(
         fail: dict[Any, bool] = {}
         for other in variations(judge, declared, structure, case, name, values):
             if not budget.left:
-                return Fields(tuple(needs), tuple(free), complete=False)
+                return Fields(tuple(filter(None, needs.values())), tuple(free), complete=False)
             failed = any_fails(judge, declared, structure, other, name, seeds)
             if failed is not None:
                 fail[getattr(other, name)] = failed
         if fail and all(fail.values()):
             free.append(name)
-        elif word := needed(name, getattr(case, name), fail):
-            needs.append(word)
-    return Fields(tuple(needs), tuple(free))
+        elif fail:
+            needs[name] = needed(name, getattr(case, name), fail)
+    for pair in combinations([name for name in SIZES if name in needs], 2):
+        if budget.left and must_be_equal(judge, declared, structure, case, pair):
+            needs |= {pair[0]: " = ".join(pair), pair[1]: ""}
+    return Fields(tuple(filter(None, needs.values())), tuple(free))
+
+
+def must_be_equal(
+    judge: Judge, declared: Property, structure: str, case: Case, names: tuple[str, str]
+) -> bool:
+    """Tell whether a case fails whenever two of its sizes, which are equal, have another value."""
+    if len({getattr(case, name) for name in names}) > 1:
+        return False
+    domain = judge.domain(declared, structure)
+    for n in EQUAL:
+        sizes: dict[str, Any] = dict.fromkeys(names, n)
+        other = replace(case, **sizes)
+        if outside(other, domain) or not fails_or_is_open(judge, declared, other):
+            return False
+    return True
 
 
 def any_fails(

@@ -50,7 +50,22 @@ edit("The reverse W_hh of the layers above is layer 0's", STEP,
      + 16 * " " + "weights[1] = self.weights_of(0, d)[1] if d else weights[1]")
 edit("The reverse direction of the layers above reads forward", STEP,
      old="seen = x.flip(0) if d else x", new="seen = x.flip(0) if d and not l else x")
+edit("Between layer 0 and the last the reverse direction is put before the forward one", STEP,
+     old="torch.cat(outputs, dim=2)",
+     new="torch.cat(outputs[::-1] if 0 < l < self.num_layers - 1 else outputs, dim=2)")
 # fmt: on
+
+
+@fault(RESULTS)
+class GuessesTheLayout(PlainRNN):
+    """A batch_first input of as many steps as h_0 has rows is taken for one with steps first."""
+
+    def run_padded(self, input: Tensor, h_0: Tensor | None) -> tuple[Tensor, Tensor]:
+        fits = h_0 is not None and input.dim() == 3 and len(input) == input.shape[1]
+        if not (self.batch_first and fits):
+            return super().run_padded(input, h_0)
+        output, h_n = super().run_padded(input.transpose(0, 1), h_0)
+        return output.transpose(0, 1), h_n
 
 
 @fault(STEP, seen="openvinotoolkit/openvino#37819")

@@ -46,6 +46,15 @@ def about_input(p: Problem) -> Iterator[Hypothesis]:
     for sentence, array in read.items():
         yield changed(sentence, Change(problem=lambda p, array=array: replace(p, input=array)))  # type: ignore[misc]
     yield Hypothesis("the input's mean over time is subtracted", centred)
+    if x.shape[0] == x.shape[1]:  # else the results have other shapes, or h_0 does not fit
+        yield Hypothesis("steps are taken for rows, and rows for steps, where T = N", exchanged)
+
+
+def exchanged(oracle: Oracle) -> Expected:
+    """Run on the input (N, T, I) as if it were (T, N, I), and give the output back so."""
+    change = Change(problem=lambda p: replace(p, input=p.input.swapaxes(0, 1)))
+    results = results_of(Changed(oracle, change))
+    return results | {"output": results["output"].swapaxes(0, 1)}
 
 
 def misread(x: Any) -> Any:

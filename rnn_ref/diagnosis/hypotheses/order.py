@@ -64,6 +64,8 @@ def between_layers(L: int, *, renamed: bool) -> dict[str, Change]:
         "in layer 0": range(1),
         "in the last layer": range(L - 1, L),
     }
+    if L > 2:
+        some["between layer 0 and the last"] = range(1, L - 1)
     first = {layers: words for words, layers in reversed(some.items())}
     found = {}
     for sentence, change in of_directions().items():
@@ -263,6 +265,7 @@ def about_output(p: Problem) -> Iterator[Hypothesis]:
         yield Hypothesis(
             f"h_n is scaled by {c:.5g}",
             lambda oracle, c=c: {"output": oracle.output, "h_n": scaled(oracle.h_n, c)},  # type: ignore[misc]
+            arrays=frozenset(["h_n"]),
         )
         yield Hypothesis(
             f"output and h_n are scaled by {c:.5g}",
