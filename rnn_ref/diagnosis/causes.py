@@ -15,6 +15,7 @@ from typing import Any
 from rnn_ref.cases.case import SIZES, Case
 from rnn_ref.diagnosis.joining import (
     ATTRIBUTE,
+    CELL,
     CRASHES,
     METHOD,
     SEED,
@@ -223,7 +224,8 @@ def sentence_of(entry: Entry, alike: Sequence[Entry] = ()) -> str:
     if failure["comparisons"]:
         first = failure["comparisons"][0]
         how = "is NaN" if math.isnan(number(first["worst"]["got"])) else "is wrong"
-        return f"{first['name']} {how}" + (f" ({first['note']})" if first["note"] else "")
+        note = first["note"] or ("a plain call is right" if right_elsewhere(entry) else "")
+        return f"{first['name']} {how}" + (f" ({note})" if note else "")
     if (raised := failure["raised"]) and not raised["own"]:
         others = (e["failure"]["raised"] for e in alike)
         doing = some_of([raised["doing"], *(r["doing"] for r in others if r)])
@@ -234,6 +236,12 @@ def sentence_of(entry: Entry, alike: Sequence[Entry] = ()) -> str:
         got, expected = (failure["fact"][name] for name in ("got", "expected"))
         return f"{some_of(whats)}: got {got}, expected {expected}"
     return str(failure["text"]).partition("\n")[0]
+
+
+def right_elsewhere(entry: Entry) -> bool:
+    """Tell whether the plain call of a failure's case, a network's, is right."""
+    found = entry["findings"]
+    return "gradients" in found and found["gradients"] is None and found.get("follows") != CELL
 
 
 def some_of(words: Iterable[str]) -> str:
@@ -282,7 +290,7 @@ def evidence(entry: Entry) -> list[str]:
         lines.append(diagnosis["text"])
     named = bool(diagnosis and diagnosis["sentences"])
     if failure["comparisons"] and not named and (claim := claim_of(entry["name"])):
-        lines.append(f"property: {claim}")
+        lines.append(f"does not hold: {claim}")
     if single := entry["findings"].get("single"):
         lines.append(HOLDS[single[0]].format(single[1]))
     for comparison in failure["comparisons"][:1]:
