@@ -59,6 +59,11 @@ ONE_FAULT: dict[str, list[Entry]] = {
     "gradients that are NaN in several uses": [
         numbers(WEIGHT, USES, NAN, nan=True), numbers(WEIGHT, "", NAN),
     ],
+    "gradients that are NaN, or by chance some number": [
+        numbers(WEIGHT, USES, NAN, nan=True),
+        numbers(WEIGHT, NETWORK, gradients=["weight_hh_l0"]),
+        numbers(WEIGHT, NETWORK, NAN, gradients=["weight_hh_l0"]),
+    ],
     "what is held, and what grows": [
         fact("arguments that are held", "memory"), fact("memory in use", "memory"),
     ],

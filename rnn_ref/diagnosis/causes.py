@@ -240,8 +240,9 @@ def sentence_of(entry: Entry, alike: Sequence[Entry] = ()) -> str:
 
 def right_elsewhere(entry: Entry) -> bool:
     """Tell whether the plain call of a failure's case, a network's, is right."""
-    found = entry["findings"]
-    return "gradients" in found and found["gradients"] is None and found.get("follows") != CELL
+    found, told = entry["findings"], entry["failure"]["repeatable"]
+    right = "gradients" in found and found["gradients"] is None
+    return right and told and found.get("follows") != CELL
 
 
 def some_of(words: Iterable[str]) -> str:

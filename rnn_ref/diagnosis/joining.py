@@ -141,22 +141,25 @@ def join_equal_facts(grouped: Groups) -> None:
 
 
 def join_lost_gradients(grouped: Groups) -> None:
-    """Join the groups in which gradients are NaN and no hypothesis says why.
+    """Join the groups in which gradients are NaN, at least once, and no hypothesis says why.
 
     What is read from memory that was never written differs from call to call.
     """
-    lost = [of for of, group in grouped.items() if all(map(is_lost_gradient, group))]
+    lost = [
+        of
+        for of, group in grouped.items()
+        if all(map(is_unsaid_of_gradients, group)) and any(is_nan([entry]) for entry in group)
+    ]
     for of in lost[1:]:
         grouped[lost[0]] += grouped.pop(of)
 
 
-def is_lost_gradient(entry: Entry) -> bool:
-    """Tell whether the gradients of a failure are NaN, in a use that asks for no NaN."""
+def is_unsaid_of_gradients(entry: Entry) -> bool:
+    """Tell whether a failure has no sentence, is of gradients alone, and asks for no NaN."""
     names = [c["name"] for c in entry["failure"]["comparisons"]]
     gradients = bool(names) and all(name.startswith(GRADIENT) for name in names)
     said = (diagnosis_of(entry) or {}).get("sentences")
-    special = SPECIAL in entry["findings"].get("uses", ())
-    return gradients and not said and not special and is_nan([entry])
+    return gradients and not said and SPECIAL not in entry["findings"].get("uses", ())
 
 
 def join_held(grouped: Groups) -> None:
