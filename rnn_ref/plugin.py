@@ -161,10 +161,21 @@ def rnn_baseline(request: pytest.FixtureRequest) -> Callable[[], None]:
 def found_out(entry: dict[str, Any]) -> list[str]:
     """Say what was found out of a failure, in lines below its text."""
     found = entry.get("findings", {})
-    lines = [found["fields"]] if found.get("fields") else []
+    lines = [found[name] for name in ("fields", "error") if found.get(name)]
     if diagnosis := found.get("diagnosis"):
         lines += [*diagnosis["sentences"], diagnosis["text"]]
     return lines
+
+
+def explained(explain: Callable[[Failure], dict[str, Any]], failure: Failure) -> dict[str, Any]:
+    """Explain a failure; an error in that must not stand in the failure's place."""
+    try:
+        return explain(failure)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the failure is told
+        return {
+            "error": f"its explanation ended in {type(error).__name__}: {error}; an error in"
+            " rnn_ref itself, please report it"
+        }
 
 
 def end(
@@ -181,7 +192,7 @@ def end(
         outcome = judge()
         if outcome.failure and not session.is_over:
             with suppress(TimeIsUp):
-                entry["findings"] = explain(outcome.failure)
+                entry["findings"] = explained(explain, outcome.failure)
         elif entry["setup"] and outcome.examples and not outcome.failure:
             probe(session)
             ask_for_dtypes(session)

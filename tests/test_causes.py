@@ -393,6 +393,20 @@ def test_a_lacking_capability_is_one_entry_of_a_run(verify_here: Here) -> None:
     assert declared.returncode == 0, declared.stdout
 
 
+def test_an_error_in_an_explanation_does_not_hide_the_failure(
+    verify_here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The failure is told, with the error beside it."""
+
+    def broken(*_: object) -> None:
+        raise ValueError("no such field")
+
+    monkeypatch.setattr("rnn_ref.diagnosis.findings.fields_that_matter", broken)
+    done = verify_here("--subject", f"{MISBEHAVING}:DirectionsSwapped", "-k", "every_step_obeys")
+    assert "1. output of layer 0 is wrong" in done.stdout
+    assert "its explanation ended in ValueError: no such field" in done.stdout
+
+
 def test_numbers_that_hold_are_said_to(verify_here: Here) -> None:
     """Where only a capability is lacking, the closing line says that the numbers hold."""
     subject = ("--subject", f"{MISBEHAVING}:RaisesInUnbatchedCall", "--profile", "smoke")

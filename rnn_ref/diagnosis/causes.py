@@ -301,6 +301,8 @@ def evidence(entry: Entry) -> list[str]:
             lines.append(about_gradients(names, Case.parse(failure["case"])))
     if entry["findings"].get("needs"):
         lines.append(entry["findings"]["fields"])
+    if error := entry["findings"].get("error"):
+        lines.append(error)
     return lines
 
 

@@ -91,7 +91,7 @@ def fields_that_matter(
             free.append(name)
         elif fail:
             needs[name] = needed(name, getattr(case, name), fail)
-    for pair in combinations([name for name in SIZES if name in needs], 2):
+    for pair in combinations([name for name in RICHER if name in needs], 2):
         if budget.left and must_be_equal(judge, declared, structure, case, pair):
             needs |= {pair[0]: " = ".join(pair), pair[1]: ""}
     return Fields(tuple(filter(None, needs.values())), tuple(free))
