@@ -56,6 +56,31 @@ class RunsOverThePadding(nn.RNN):
         return output._replace(data=data), torch.stack([h_n[0], last[1]])
 
 
+class ReadsThePaddingsEnd(nn.RNN):
+    """h_n of some directions is read where the longest sequence ends, and is zero for others."""
+
+    ends: slice
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        output, h_n = super().forward(input, hx)
+        if isinstance(input, PackedSequence):
+            _, lengths = pad_packed_sequence(input)
+            h_n[self.ends, lengths < lengths.max()] = 0
+        return output, h_n
+
+
+class ReadsTheForwardPaddingsEnd(ReadsThePaddingsEnd):
+    """It does so in the forward directions alone."""
+
+    ends = slice(None, None, 2)
+
+
+class ReadsAllPaddingsEnds(ReadsThePaddingsEnd):
+    """It does so in all directions."""
+
+    ends = slice(None)
+
+
 NAMED = [
     (planted("Packed sequences start from zero"), SIMPLE,
      "with packed sequences, h_0 is ignored: all runs start from zero"),
@@ -67,6 +92,10 @@ NAMED = [
      "h_0 of the reverse direction is not put in the order in which packed sequences are sorted"),
     (Subject("tests:subject", RunsOverThePadding), SIMPLE.replace("D1", "D2"),
      "the reverse direction of packed sequences begins at the end of the longest, with zeros"),
+    (Subject("tests:subject", ReadsAllPaddingsEnds), DEEP,
+     "h_n of packed sequences is read where the longest ends: shorter ones have zeros"),
+    (Subject("tests:subject", ReadsTheForwardPaddingsEnd), DEEP,
+     "the forward h_n of packed sequences is read where the longest ends: shorter ones have zeros"),
 ]  # fmt: skip
 
 

@@ -104,6 +104,10 @@ def hypotheses(packed: Packed) -> Iterator[tuple[str, Expects]]:
             yield f"h_0 of the {name} direction {not_put}", partial(other_h_0, directions=(d,))
         yield "neither h_0 nor h_n is in the order of the packed sequences", neither
     yield "h_n of packed sequences is left in the order in which they are sorted", other_h_n
+    read = "h_n of packed sequences is read where the longest ends: shorter ones have zeros"
+    yield read, partial(zero_h_n, directions=range(p.D))
+    if p.D == 2:
+        yield read.replace("h_n", "the forward h_n"), partial(zero_h_n, directions=(0,))
     if p.L == 1:
         both = "packed sequences run on, with zeros, to the end of the longest"
         yield both, partial(run_on, directions=range(p.D))
@@ -142,6 +146,16 @@ def other_h_n(packed: Packed, n: int) -> Expected:
 def neither(packed: Packed, n: int) -> Expected:
     """Start and end each sequence in the rows in which they are sorted."""
     return other_h_0(packed, n) | {"h_n": other_h_0(packed, packed.order[n])["h_n"]}
+
+
+def zero_h_n(packed: Packed, n: int, directions: range | tuple[int, ...]) -> Expected:
+    """Give sequences that end before the longest an h_n of zeros in some directions."""
+    right, D = packed.right[n], packed.problem.D
+    if packed.lengths[n] == max(packed.lengths):
+        return right
+    h_n = right["h_n"].stored
+    kept = np.isin(np.arange(len(h_n)) % D, directions, invert=True)[:, None, None]
+    return right | {"h_n": chosen(kept, h_n, (h_n * 0).stored)}
 
 
 def run_on(packed: Packed, n: int, directions: range | tuple[int, ...]) -> Expected:
