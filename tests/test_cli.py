@@ -346,6 +346,17 @@ def test_a_limit_ends_a_run_in_time(tmp_path: Path, verify_here: Here, *, apart:
     assert {row["message"].partition(":")[0] for row in cut} == {f"--limit {limit}"}
 
 
+def test_a_run_that_is_interrupted_while_it_closes_still_writes_its_files(
+    tmp_path: Path, verify_here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--limit` interrupts a run that goes on, which may be about to close."""
+    interrupt = lambda *_: signal.raise_signal(signal.SIGINT)  # noqa: E731
+    monkeypatch.setattr("rnn_ref.running.reporting.write_job_summary", interrupt)
+    done = verify_here("-k", "setup", "--json", "found.json")
+    assert done.returncode == 0
+    assert json.loads((tmp_path / "found.json").read_text(encoding="utf-8"))["conforms"]
+
+
 def test_the_options_of_a_run_stand_in_its_first_and_last_line_and_in_replays(
     verify_here: Here,
 ) -> None:

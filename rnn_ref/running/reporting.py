@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,6 +45,19 @@ if TYPE_CHECKING:
 
 VERBOSITY = 2
 """How many -q `rnn-ref verify` gives pytest: its run prints no more than what is printed here."""
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Heed no interrupt meanwhile: by one `rnn-ref verify` ends a run, which then still closes."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # no other thread may handle signals
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class Reporting:
@@ -105,6 +121,8 @@ class Reporting:
         if not reporter or not total or self.config.option.verbose > -VERBOSITY:
             return
         left = (time.monotonic() - self.started) / done * (total - done)
+        deadline = self.session.option("deadline")
+        left = left if deadline is None else min(left, max(0.0, deadline - time.time()))
         failed = f", {self.failures} failed" if self.failures else ""
         text = f"{done} of {total} properties{failed}, about {left:.0f} s left"
         if reporter.isatty:
@@ -144,7 +162,8 @@ class Reporting:
             self.session.folder.post(FINISHED, "yes")
         reporter = self.config.pluginmanager.get_plugin("terminalreporter")
         if self.rows and reporter and self.config.option.verbose < -1:
-            self.close(reporter)
+            with uninterrupted():
+                self.close(reporter)
 
     def close(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print the causes, the groups and the closing line, and write the files asked for."""
@@ -166,16 +185,19 @@ class Reporting:
             terminalreporter.write_line(annotation)
         if file := self.session.option("badge"):
             write_badge(file, found, rows)
-        if folder := self.session.option("reproducer"):
-            from rnn_ref.running.programs import write_programs
-
-            written = write_programs(Path(folder), options, found, self.measured)
-            terminalreporter.write_line(f"{folder}: {plural(written, 'program', 'programs')}")
         if file := self.session.option("json"):
             told = as_json(options, rows, found, line, seconds, environment)
             told["measured"] = self.measured.as_dict()
             text = json.dumps(told, indent=1, allow_nan=False)
             Path(file).write_text(text + "\n", encoding="utf-8")
+        if folder := self.session.option("reproducer"):
+            from rnn_ref.running.programs import write_programs
+
+            written = write_programs(Path(folder), options, found, self.measured)
+            said = [f"{folder}: {plural(written, 'program', 'programs')}"]
+            if others := len(found) - written:
+                said.append(f"a plain call does not show {plural(others, 'cause', 'causes')}")
+            terminalreporter.write_line("; ".join(said))
 
     @property
     def measured(self) -> Measured:

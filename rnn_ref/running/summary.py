@@ -68,8 +68,10 @@ def group_lines(rows: Sequence[Row]) -> list[str]:
     if failing:
         holding = [g for g, own in by_group.items() if any(row.verdict == "holds" for row in own)]
         lines += named("holding", [g for g in holding if g not in failing])
-        others = {g: own for g, own in by_group.items() if g not in (*failing, *holding)}
-        lines += named("not judged", [group + reason(own) for group, own in others.items()])
+        by_reason: dict[str, list[str]] = {}
+        for group in (g for g in by_group if g not in (*failing, *holding)):
+            by_reason.setdefault(reason(by_group[group]), []).append(group)
+        lines += named("not judged", [", ".join(of) + why for why, of in by_reason.items()], "; ")
     return lines
 
 
@@ -88,9 +90,9 @@ def reason_lines(rows: Sequence[Row]) -> list[str]:
     ]
 
 
-def named(how: str, groups: Sequence[str]) -> list[str]:
+def named(how: str, groups: Sequence[str], between: str = ", ") -> list[str]:
     """Name the groups that ended in one way."""
-    return textwrap.wrap(f"{how}: {', '.join(groups)}", 79) if groups else []
+    return textwrap.wrap(f"{how}: {between.join(groups)}", 79) if groups else []
 
 
 def group_line(group: str, own: Sequence[Row]) -> str:
