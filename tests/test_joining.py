@@ -63,6 +63,7 @@ ONE_FAULT: dict[str, list[Entry]] = {
         numbers(WEIGHT, USES, NAN, nan=True),
         numbers(WEIGHT, NETWORK, gradients=["weight_hh_l0"]),
         numbers(WEIGHT, NETWORK, NAN, gradients=["weight_hh_l0"]),
+        numbers(WEIGHT, NETWORK, NAN, gradients=["weight_hh_l0"], uses=["special"]),
     ],
     "what is held, and what grows": [
         fact("arguments that are held", "memory"), fact("memory in use", "memory"),

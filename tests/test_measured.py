@@ -5,18 +5,23 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from functools import cache, partial
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from rnn_ref.arithmetic.dtypes import ROUNDING
+from rnn_ref.diagnosis.causes import causes
+from rnn_ref.diagnosis.findings import Explainer
+from rnn_ref.judging.judge import Judge
 from rnn_ref.judging.measured import MOST_TANH, NOTHING, TANH, Accuracy, Measured
 from rnn_ref.judging.measuring import errors, measure, tanh
 from rnn_ref.judging.subject import Subject
 from rnn_ref.process.settings import restoring_settings
 from tests.faults import FAULTS
 from tests.faults.catalogue import edited
+from tests.measure.causes import failing
 from tests.subjects import plain_packing, plain_rnn
 from tests.support.judging import PROPERTIES, failure_of
 
@@ -94,6 +99,37 @@ def test_a_failure_within_twice_its_bound_says_what_is_assumed() -> None:
     near, far = (replace(off_by(units), measured=NOTHING) for units in (4, 200))
     said = [str(failure_of(each, "every_step_obeys_the_recurrence")) for each in (near, far)]
     assert [text in each for each in said] == [True, False]
+
+
+def test_what_follows_from_a_tanh_that_is_far_off_is_one_cause() -> None:
+    """What holds with a wider --tanh is told as that, where no hypothesis fits."""
+    wavy = "else a.tanh() * (1 + 1e-5 * torch.sin(1e4 * a.double())).to(a.dtype)"
+    subject = replace(edited("tanh is wavy", "else a.tanh()", wavy, plain_rnn), cell=None)
+    subject = replace(subject, measured=measure(subject, DTYPES, frozenset()))
+    judge = Judge(subject, ("float32",), 20, without=subject.lacks, around=restoring_settings)
+    entries: list[dict[str, Any]] = []
+    explainer = Explainer(20.0)
+    for name in (NAME, "gradients_follow_from_the_states", "every_step_obeys_the_recurrence"):
+        entries += failing(judge, PROPERTIES[name], explainer)
+    (cause,) = causes(entries)
+    assert len(cause.properties) >= 3
+    needed = subject.measured.tanh_needed("float32")
+    assert f"holds with --tanh {needed:g}" in {e["findings"]["diagnosis"]["text"] for e in entries}
+    assert f"(--tanh {needed:g} takes it)" in subject.measured.told(TANH)[0]
+
+
+class FlushesWholeVectors(torch.nn.RNN):
+    """Of a result with 16 elements and more, subnormal numbers are taken for zero."""
+
+    def forward(self, input, hx=None):  # type: ignore[no-untyped-def]
+        output, h_n = super().forward(input, hx)
+        kept = output.abs() >= torch.finfo(output.dtype).tiny
+        return (output * kept if output.numel() >= 16 else output), h_n
+
+
+def test_numbers_that_are_lost_in_whole_vectors_alone_are_measured() -> None:
+    """A vector's kernel may take subnormal numbers for zero where the one for a few does not."""
+    assert measure(Subject("flushes", FlushesWholeVectors), DTYPES, frozenset()).flushed == DTYPES
 
 
 def test_tanh_is_measured_in_every_binade_and_at_its_ends() -> None:

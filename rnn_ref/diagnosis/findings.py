@@ -29,6 +29,7 @@ from rnn_ref.diagnosis.joining import (
     PACKING,
     SETTINGS,
     SPECIAL,
+    TANH,
     USES,
 )
 from rnn_ref.diagnosis.later_calls import about_later_calls, about_unread
@@ -95,7 +96,9 @@ class Explainer:
         else:
             with judge.around():
                 found["gradients"] = shown(judge.subject, case)
-            found |= self.origin(judge, declared, failure, found["gradients"])
+            if not declared.judges_measured:  # each of these is a fact by itself
+                found |= self.origin(judge, declared, failure, found["gradients"])
+            found |= of_tanh(judge, declared, case, found)
             if found.get("follows") in (USES, PACKED):
                 found["nan"] = returns_nan(
                     judge.subject, lambda s: holds_with(s, judge, declared, case)
@@ -258,6 +261,24 @@ def writing(names: Sequence[str]) -> dict[str, Any]:
     """Say, as data, into which arguments a call writes."""
     said = f"a call writes into {' and '.join(names)}"
     return {"sentences": [said], "text": "what reads them later reads other numbers"}
+
+
+def of_tanh(judge: Judge, declared: Property, case: Case, found: dict[str, Any]) -> dict[str, Any]:
+    """Tell, as data, whether a failure follows from how far the subject's tanh is off.
+
+    What has a sentence of its own keeps it beside that.
+    """
+    subject, known = judge.subject, judge.subject.measured
+    needed = known.tanh_needed(case.dtype)
+    told = bool(found.get("diagnosis", {"sentences": ()})["sentences"])
+    if case.nonlinearity != "tanh" or not known.is_off(case.dtype) or needed is None:
+        return {}
+    wider = replace(subject, tanh=max(subject.tanh, needed))
+    if subject.tanh >= needed or not holds_with(wider, judge, declared, case):
+        return {}
+    sentence = f"tanh is off by up to {known.tanh[case.dtype]} in {case.dtype}"
+    said = {"of": "tanh", "sentences": [sentence], "text": f"holds with --tanh {needed:g}"}
+    return {TANH: True} | ({} if told else {"follows": TANH, "diagnosis": said})
 
 
 def of_nothing(judge: Judge, declared: Property, structure: str) -> dict[str, Any]:

@@ -29,7 +29,7 @@ CRASHES = (Kind.ENDED, Kind.HUNG, Kind.MEMORY)
 
 NETWORK, LATER, ARGUMENTS = "network", "a later call", "arguments"
 PACKED, CELL, SETTINGS = "packed", "cell", "settings"
-PACKING = "the functions that pack"
+PACKING, TANH = "the functions that pack", "tanh"
 GRADIENTS, USES = "gradients handed", "other uses"
 """What is to blame: what may be mended, later calls of the network alone, or uses of it in which
 it is wrong though a plain call is right.
@@ -55,6 +55,7 @@ def joined(entries: Iterable[Entry]) -> list[list[Entry]]:
     grouped: Groups = {}
     for entry in entries:
         grouped.setdefault(key(entry), []).append(entry)
+    join_tanh(grouped)
     join_undecided(grouped)
     join_single(grouped)
     for used in JOINED:
@@ -68,6 +69,14 @@ def joined(entries: Iterable[Entry]) -> list[list[Entry]]:
         join_alike(grouped, origin)
     join_second(grouped)
     return list(grouped.values())
+
+
+def join_tanh(grouped: Groups) -> None:
+    """Join what follows from a tanh that is off, whether or not that is diagnosed."""
+    off = [of for of, group in grouped.items() if all(e["findings"].get(TANH) for e in group)]
+    off.sort(key=lambda of: of[0] != "numbers")
+    for of in off[1:]:
+        grouped[off[0]] += grouped.pop(of)
 
 
 def join(grouped: Groups, used: str) -> None:
@@ -141,25 +150,29 @@ def join_equal_facts(grouped: Groups) -> None:
 
 
 def join_lost_gradients(grouped: Groups) -> None:
-    """Join the groups in which gradients are NaN, at least once, and no hypothesis says why.
+    """Join the groups in which gradients alone are wrong, and once NaN, and no hypothesis fits.
 
     What is read from memory that was never written differs from call to call.
     """
     lost = [
         of
         for of, group in grouped.items()
-        if all(map(is_unsaid_of_gradients, group)) and any(is_nan([entry]) for entry in group)
+        if all(map(is_unsaid_of_gradients, group)) and any(map(is_lost, group))
     ]
     for of in lost[1:]:
         grouped[lost[0]] += grouped.pop(of)
 
 
 def is_unsaid_of_gradients(entry: Entry) -> bool:
-    """Tell whether a failure has no sentence, is of gradients alone, and asks for no NaN."""
+    """Tell whether a failure has no sentence, and is of gradients alone."""
     names = [c["name"] for c in entry["failure"]["comparisons"]]
     gradients = bool(names) and all(name.startswith(GRADIENT) for name in names)
-    said = (diagnosis_of(entry) or {}).get("sentences")
-    return gradients and not said and SPECIAL not in entry["findings"].get("uses", ())
+    return gradients and not (diagnosis_of(entry) or {}).get("sentences")
+
+
+def is_lost(entry: Entry) -> bool:
+    """Tell whether NaN was got in a use that asks for none."""
+    return is_nan([entry]) and SPECIAL not in entry["findings"].get("uses", ())
 
 
 def join_held(grouped: Groups) -> None:
@@ -281,6 +294,8 @@ def key(entry: Entry) -> tuple[Any, ...]:
     if kind in CRASHES:
         return kind, failure["place"], "" if failure["own"] else failure["how"]
     diagnosis, follows = diagnosis_of(entry), entry["findings"].get("follows")
+    if follows == TANH:
+        return "follows", TANH
     if diagnosis and diagnosis["sentences"]:
         one = diagnosis.get("kind") or diagnosis.get("base")
         return "numbers", *([one] if one else diagnosis["sentences"])

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from rnn_ref.arithmetic.dtypes import ROUNDING
+
 TANH = 4.0
 """How many u a subject's tanh may be off, unless --tanh says another number."""
 
@@ -38,6 +40,10 @@ class Accuracy:
 
     def __str__(self) -> str:
         return f"{self.units:.3g} u ({self.ulps:.3g} ULP), at {self.argument:.4g}"
+
+
+ANOTHER = 1e-3
+"""From what relative error on a function is no tanh that is inaccurate, but another function."""
 
 
 @dataclass(frozen=True)
@@ -81,21 +87,36 @@ class Measured:
         limit = TANH if limit is None else limit
         found = [f"subnormal numbers in {dtype}: taken for zero" for dtype in self.flushed]
         found += ["relu of NaN: a number"] if self.loses_nan else []
-        return found + [
-            f"tanh in {dtype}: within {accuracy}; the bounds take {taken:g} u"
-            for dtype, accuracy in self.tanh.items()
-            for taken in [self.tanh_units(dtype, limit)]
-            if all or accuracy.units > limit
-        ]
+        for dtype, accuracy in self.tanh.items():
+            taken, needed = self.tanh_units(dtype, limit), self.tanh_needed(dtype)
+            if all or accuracy.units > limit:
+                hint = f" (--tanh {needed:g} takes it)" if needed and needed > taken else ""
+                found.append(
+                    f"tanh in {dtype}: within {accuracy}; the bounds take {taken:g} u{hint}"
+                )
+        return found
+
+    def tanh_needed(self, dtype: str) -> float | None:
+        """Return with how many u of a tanh a subject would be judged as it was measured.
+
+        That is a whole number, with a margin; None if nothing was measured, or another function.
+        """
+        accuracy = self.tanh.get(dtype)
+        if accuracy is None or accuracy.units * ROUNDING[dtype].u > ANOTHER:
+            return None
+        return float(math.ceil(MARGIN * accuracy.units))
 
     def tanh_units(self, dtype: str, limit: float) -> float:
         """Return how many u of a tanh the bounds take: the limit, or more if that was measured.
 
-        That is rounded up to a whole number, with a margin; beyond MOST_TANH it is not taken.
+        Beyond MOST_TANH that is not taken.
         """
-        if dtype not in self.tanh or self.tanh[dtype].units > MOST_TANH:
-            return limit
-        return max(limit, float(math.ceil(MARGIN * self.tanh[dtype].units)))
+        needed = self.tanh_needed(dtype)
+        return limit if needed is None or self.is_off(dtype) else max(limit, needed)
+
+    def is_off(self, dtype: str) -> bool:
+        """Tell whether a tanh is less accurate than the bounds take, whatever was measured."""
+        return dtype in self.tanh and self.tanh[dtype].units > MOST_TANH
 
 
 NOTHING = Measured()

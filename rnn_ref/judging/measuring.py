@@ -78,8 +78,12 @@ def of_inputs(problem: Problem, numbers: Sequence[float]) -> Problem:
     )
 
 
+TIMES = 8
+"""How often a number is tried: some programs take it for zero in a whole vector alone."""
+
+
 def lost_subnormals(subject: Subject, case: Case) -> list[float]:
-    """List those subnormal numbers that a step with a weight of 1 takes for zero.
+    """List those subnormal numbers that a step with a weight of 1 takes for zero, at least once.
 
     None, if it takes normal numbers for zero too: that is no flushing.
     """
@@ -87,10 +91,11 @@ def lost_subnormals(subject: Subject, case: Case) -> list[float]:
     r = problem.rounding
     numbers = [2 * r.smallest_normal, *(r.smallest_normal * 2.0**-k for k in range(2, 9))]
     numbers = [number for number in numbers if number > r.eta]
-    output = subject.run(of_inputs(problem, numbers)).output.ravel()
-    if output[0] == 0:
-        return []
-    return [number for number, y in zip(numbers, output, strict=True) if y == 0]
+    output = subject.run(of_inputs(problem, numbers * TIMES)).output.reshape(TIMES, -1)
+    kept = np.all(output != 0, axis=0).tolist()
+    return (
+        [] if not kept[0] else [n for n, is_kept in zip(numbers, kept, strict=True) if not is_kept]
+    )
 
 
 def relu_of_nan(subject: Subject, case: Case) -> float:
