@@ -141,7 +141,7 @@ class Computed(nn.RNN):
         """Call the function."""
         options: dict[str, Any] = {"nonlinearity": self.nonlinearity}
         if self.dropout and self.training:
-            seed = int(torch.randint(2**63 - 1, ()))  # of torch's generator, as masks are
+            seed = int(torch.randint(2**32, ()))  # of torch's generator, as masks are
             options |= {"dropout": self.dropout, "seed": seed}
         if isinstance(input, PackedSequence):
             return self.packed(input, hx, options)
@@ -189,7 +189,7 @@ class Call:
         """Compute output and h_n; raise TypeError unless the function returns two arrays."""
         with quiet():
             returned = self.function(*self.arguments(tensors), **self.options)
-        if not (isinstance(returned, tuple) and len(returned) == 2):
+        if not (isinstance(returned, tuple | list) and len(returned) == 2):
             raise TypeError(f"the function returned {described(returned)}, not (output, h_n)")
         output, h_n = (as_tensor(array) for array in returned)
         return output, h_n
@@ -206,7 +206,7 @@ class Call:
         given = [gradient.numpy() for gradient in upstream]
         with quiet():
             returned = self.function.vjp(*given, *self.arguments(tensors), **self.options)
-        if not (isinstance(returned, tuple) and len(returned) == 3):
+        if not (isinstance(returned, tuple | list) and len(returned) == 3):
             what = "(grad_input, grad_h_0, gradients by name)"
             raise TypeError(f"the vjp returned {described(returned)}, not {what}")
         of_input, of_h_0, by_name = returned

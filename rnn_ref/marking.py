@@ -53,8 +53,8 @@ class Function:
     "bidirectional". With `packed`, a call may have `lengths`, N numbers of steps in any order:
     then `input` is (T, N, I), and each sequence is run for its own steps; the output beyond them
     is not read. With `dropout`, a call in training has `dropout`, a probability, and `seed`, a
-    whole number: an equal seed draws equal masks. With `refuses`, it raises a ValueError, a
-    TypeError or a RuntimeError for wrong ranks, sizes and dtypes.
+    whole number below 2**32: an equal seed draws equal masks. With `refuses`, it raises a
+    ValueError, a TypeError or a RuntimeError for wrong ranks, sizes and dtypes.
 
     It is called as `compute` is. Raises TypeError or ValueError unless `dtypes` and `lacks` are
     tuples of known names.

@@ -222,13 +222,20 @@ def raised(doing: str, error: BaseException) -> Raised:
     return Raised(doing, type(error).__name__, message, place(frames), has_own(frames))
 
 
+RULE = 4
+"""From how many characters on a word without a letter or a number is a rule."""
+
 LONGEST = 400
 """The most characters of a message: what is beyond is a framework's stack trace."""
 
 
 def in_one_line(message: str) -> str:
-    """Fold a message into one line: what is wrong often stands in its second."""
-    return " ".join(message.split())[:LONGEST]
+    """Fold a message into one line: what is wrong often stands in its second.
+
+    Words without a letter or a number are left out: they draw a rule, or a frame.
+    """
+    words = (word for word in message.split() if len(word) < RULE or any(map(str.isalnum, word)))
+    return " ".join(words)[:LONGEST]
 
 
 def frames_of(error: BaseException) -> list[tuple[str, int]]:

@@ -322,7 +322,7 @@ def test_a_state_that_nearly_fits_packed_sequences_is_refused(
     promises=("rnn.packed", "rnn.hx", "unwritten.refusal"),
     layouts=("steps", "batch_first"),
     initial_states=(True,),
-    needs=("h_0", "packed"),
+    needs=("h_0", "packed", "refusals"),
     far=("T", "I", "L"),
     at_most=20,
 )
