@@ -11,6 +11,7 @@ from rnn_ref.diagnosis.joining import (
     LATER,
     NETWORK,
     PACKED,
+    TANH,
     USES,
     Entry,
     joined,
@@ -58,6 +59,12 @@ ONE_FAULT: dict[str, list[Entry]] = {
     ],
     "gradients that are NaN in several uses": [
         numbers(WEIGHT, USES, NAN, nan=True), numbers(WEIGHT, "", NAN),
+    ],
+    "what holds with a wider tanh, diagnosed or not": [
+        numbers(OUTPUT, NETWORK, WRONG, "tanh is off", tanh=True),
+        numbers(OUTPUT, NETWORK, WRONG, "tanh is off", tanh=True),
+        numbers(OUTPUT, NETWORK, WRONG, "tanh is off"),
+        numbers(OUTPUT, TANH, WRONG, "it holds with --tanh", tanh=True),
     ],
     "gradients that are NaN, or by chance some number": [
         numbers(WEIGHT, USES, NAN, nan=True),

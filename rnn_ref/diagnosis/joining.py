@@ -72,8 +72,12 @@ def joined(entries: Iterable[Entry]) -> list[list[Entry]]:
 
 
 def join_tanh(grouped: Groups) -> None:
-    """Join what follows from a tanh that is off, whether or not that is diagnosed."""
-    off = [of for of, group in grouped.items() if all(e["findings"].get(TANH) for e in group)]
+    """Join what follows, in most properties, from a tanh that is off, diagnosed or not."""
+    off = [
+        of
+        for of, group in grouped.items()
+        if 2 * sum(e["findings"].get(TANH, False) for e in group) > len(group)
+    ]
     off.sort(key=lambda of: of[0] != "numbers")
     for of in off[1:]:
         grouped[off[0]] += grouped.pop(of)
