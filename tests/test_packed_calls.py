@@ -56,6 +56,16 @@ class RunsOverThePadding(nn.RNN):
         return output._replace(data=data), torch.stack([h_n[0], last[1]])
 
 
+class SortsAgain(nn.RNN):
+    """h_n of a packed sequence is put back by its order, not by the inverse of that."""
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        output, h_n = super().forward(input, hx)
+        if isinstance(input, PackedSequence) and input.sorted_indices is not None:
+            h_n = h_n[:, input.sorted_indices][:, input.sorted_indices]
+        return output, h_n
+
+
 class ReadsThePaddingsEnd(nn.RNN):
     """h_n of some directions is read where the longest sequence ends, and is zero for others."""
 
@@ -92,6 +102,8 @@ NAMED = [
      "h_0 of the reverse direction is not put in the order in which packed sequences are sorted"),
     (Subject("tests:subject", RunsOverThePadding), SIMPLE.replace("D1", "D2"),
      "the reverse direction of packed sequences begins at the end of the longest, with zeros"),
+    (Subject("tests:subject", SortsAgain), DEEP,
+     "h_n of packed sequences is put back by their order, not by its inverse"),
     (Subject("tests:subject", ReadsAllPaddingsEnds), DEEP,
      "h_n of packed sequences is read where the longest ends: shorter ones have zeros"),
     (Subject("tests:subject", ReadsTheForwardPaddingsEnd), DEEP,

@@ -74,6 +74,25 @@ def test_sizes_that_must_be_equal_are_named_together() -> None:
     assert "T = N" in found.needs
 
 
+class WrongInTables(torch.nn.RNN):
+    """Output is wrong where there are several rows and several steps."""
+
+    def forward(self, *arguments: Any) -> Any:
+        output, h_n = super().forward(*arguments)
+        wrong = output.ndim == 3 and min(output.shape[:2]) > 1
+        return (output + 1 if wrong else output), h_n
+
+
+def test_sizes_that_must_be_large_are_not_said_to_be_equal() -> None:
+    """Two rows and two steps fail, and so do two and three."""
+    subject = Subject("tests:subject", WrongInTables)
+    declared = PROPERTIES["output_and_h_n_are_within_their_bounds"]
+    judge = Judge(subject, ("float32",), 1, 0, subject.lacks)
+    case = Case.parse("tanh L1 D1 bias T2 N2 I1 H1 float32 weights=torch input=normal h_0 seed=0")
+    found = fields_that_matter(judge, declared, "single", case, seconds=10)
+    assert {"T > 1", "N > 1"} <= set(found.needs)
+
+
 @pytest.mark.parametrize(
     ("failing", "holding", "regular"),
     [
@@ -82,6 +101,7 @@ def test_sizes_that_must_be_equal_are_named_together() -> None:
         ((3, 5), (1, 2, 4), True),
         ((2, 3, 6, 8), (1, 4), False),
         ((1, 4, 5), (2, 3), False),
+        ((1, 2, 5), (4,), False),
     ],
 )
 def test_only_regular_sizes_are_told(

@@ -9,8 +9,9 @@ from itertools import combinations
 import numpy as np
 
 from rnn_ref.cases.case import Case
+from rnn_ref.cases.problem import Problem
 from rnn_ref.diagnosis.budget import Budget
-from rnn_ref.diagnosis.changes import value_of
+from rnn_ref.diagnosis.changes import Hypothesis, value_of
 from rnn_ref.diagnosis.draws import FIRST, MORE, Draw, Sizes, sized, sizes_of
 from rnn_ref.diagnosis.experiment import Diagnosis, Listing, Search
 from rnn_ref.diagnosis.trial import Trial
@@ -43,7 +44,9 @@ def of_some_sizes(search: Search, otherwise: Diagnosis) -> Diagnosis:
             said = alike.diagnosis()
             told = tuple(f"{sentence}, where {where}" for sentence in said.sentences)
             kind = "" if len(told) > 1 else said.kind or "".join(said.sentences)
-            return replace(said, sentences=told, kind=kind) if told else otherwise
+            if not told:
+                return otherwise
+            return replace(said, sentences=told, kind=kind, listing=alike.listed(said, where))
     return otherwise
 
 
@@ -89,6 +92,16 @@ class OfSizes(Search):
     def alike(self, sizes: Sizes, seed: int) -> Draw:
         """Draw a case of other sizes that meet the condition."""
         return sized(self.case, self.meeting(sizes), seed, plain=True)
+
+    def listed(self, said: Diagnosis, where: str) -> Listing:
+        """List the hypotheses of a diagnosis, by these sizes' words, for other forms of cases."""
+
+        def listing(p: Problem) -> list[Hypothesis]:
+            meets = self.meeting(sizes_of(p)) == sizes_of(p)
+            known = said.listing(p) if meets else []
+            return [h._replace(sentence=f"{h.sentence}, where {where}") for h in known]
+
+        return listing
 
     def apart(self, tier: Listing, survivors: list[str]) -> list[str]:
         """Leave out what expects the same of these sizes as another one that is left."""

@@ -33,7 +33,7 @@ OTHERS: dict[str, Sequence[Any]] = {
 SEEDS = 3
 """How many other seeds must hold as well, before a value is said to hold."""
 
-EQUAL = (2, 3, 5)
+PAIRS = ((2, 2), (3, 3), (5, 5), (2, 3), (3, 2), (2, 5), (5, 3))
 """The values that two sizes are given together, where each of them alone may not be another."""
 
 RICHER = {"T": 5, "N": 3, "I": 3, "H": 4}
@@ -100,14 +100,18 @@ def fields_that_matter(
 def must_be_equal(
     judge: Judge, declared: Property, structure: str, case: Case, names: tuple[str, str]
 ) -> bool:
-    """Tell whether a case fails whenever two of its sizes, which are equal, have another value."""
+    """Tell whether a case fails where two of its sizes, which are equal, have another value each.
+
+    And not where these values differ: the sizes may only have to be larger than 1.
+    """
     if len({getattr(case, name) for name in names}) > 1:
         return False
     domain = judge.domain(declared, structure)
-    for n in EQUAL:
-        sizes: dict[str, Any] = dict.fromkeys(names, n)
+    for pair in PAIRS:
+        sizes: dict[str, Any] = dict(zip(names, pair, strict=True))
         other = replace(case, **sizes)
-        if outside(other, domain) or not fails_or_is_open(judge, declared, other):
+        equal = pair[0] == pair[1]
+        if outside(other, domain) or bool(fails_or_is_open(judge, declared, other)) != equal:
             return False
     return True
 
@@ -194,6 +198,7 @@ def is_regular(failing: Sequence[int], holding: Sequence[int]) -> bool:
     for k in range(2, max(*failing, *holding) + 1):
         divisible = [size % k == 0 for size in failing]
         others = [size % k == 0 for size in holding if size > 1]  # 1 is too small for most faults
-        if (all(divisible) and not any(others)) or (all(others) and not any(divisible)):
+        by_others = len(others) > 1 and all(others) and not any(divisible)
+        if by_others or (all(divisible) and not any(others)):
             return True
     return False

@@ -104,6 +104,7 @@ def hypotheses(packed: Packed) -> Iterator[tuple[str, Expects]]:
             yield f"h_0 of the {name} direction {not_put}", partial(other_h_0, directions=(d,))
         yield "neither h_0 nor h_n is in the order of the packed sequences", neither
     yield "h_n of packed sequences is left in the order in which they are sorted", other_h_n
+    yield "h_n of packed sequences is put back by their order, not by its inverse", twice_sorted
     read = "h_n of packed sequences is read where the longest ends: shorter ones have zeros"
     yield read, partial(zero_h_n, directions=range(p.D))
     if p.D == 2:
@@ -141,6 +142,11 @@ def other_h_0(packed: Packed, n: int, directions: tuple[int, ...] = (0, 1)) -> E
 def other_h_n(packed: Packed, n: int) -> Expected:
     """Give each sequence the h_n of that which is sorted to its place."""
     return packed.right[n] | {"h_n": packed.right[packed.order[n]]["h_n"]}
+
+
+def twice_sorted(packed: Packed, n: int) -> Expected:
+    """Sort h_n, which is in the order of the sorted sequences, once more."""
+    return packed.right[n] | {"h_n": packed.right[packed.order[packed.order[n]]]["h_n"]}
 
 
 def neither(packed: Packed, n: int) -> Expected:
