@@ -48,6 +48,30 @@ def test_gradients_of_two_calls_add_up(case: Case, subject: Subject) -> list[Com
     return compare_gradients(problem, gradients, twice(Oracle(problem).gradients()))
 
 
+@holds_for(promises=("backward.chain_rule",), needs=GRADIENTS)
+def test_backward_goes_through_its_own_call(case: Case, subject: Subject) -> list[Comparison]:
+    """Of two calls that are open at once, each has the gradients of its own arguments."""
+    first = subject.problem(case)
+    drawn = subject.problem(replace(case, seed=(case.seed + 1) % 2**64))
+    second = replace(first, input=drawn.input, h_0=drawn.h_0)
+    module = subject.build(first)
+    opened = []
+    for problem in (first, second):
+        leaves = subject.leaves(problem, gradients=True)
+        opened.append((problem, leaves, subject.forward(problem, module, leaves)))
+    comparisons: list[Comparison] = []
+    before: dict[str, Bounded] = {}
+    for which, (problem, leaves, results) in zip(("first", "second"), opened, strict=True):
+        subject.backward(problem, *results)
+        own = Oracle(problem).gradients()
+        expected = {n: (g + before[n]).stored if n in before else g for n, g in own.items()}
+        gradients = read_gradients(subject, problem, module, leaves)
+        note = f"of the {which} of two open calls"
+        comparisons += under(note, compare_gradients(problem, gradients, expected))
+        before = {name: own[name] for name in problem.parameters}
+    return comparisons
+
+
 @holds_for(promises=("grad.returned",), needs=GRADIENTS)
 def test_gradients_are_returned_to_who_asks_for_them(
     case: Case, subject: Subject

@@ -123,6 +123,25 @@ class OverwritesWhatItSaved(Direction):
         return gradients
 
 
+@fault("backward_goes_through_its_own_call")
+class KeepsOneTape(Direction):
+    """Backward goes through what the latest call with these weights and sizes saved."""
+
+    tapes: dict[Any, Any] = {}  # noqa: RUF012
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, *rest: Any) -> Tensor:
+        y = Direction.forward(ctx, x, *rest)
+        ctx.key = rest[1].data_ptr(), x.shape
+        KeepsOneTape.tapes[ctx.key] = (x, *rest[:3], y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> Any:
+        latest = SimpleNamespace(saved_tensors=KeepsOneTape.tapes[ctx.key], relu=ctx.relu)
+        return Direction.backward(latest, dy)
+
+
 @fault("a_retained_graph_gives_the_same_gradients_again")
 class RemembersItsGradients(Direction):
     """A second backward gives the first one's gradients, whatever comes from above."""
