@@ -61,6 +61,9 @@ HISTORY_BYTES = range(FEW + 2, FEW + 26)
 FAR = tuple(power + by for power in (128, 256, 512, 1024) for by in (-1, 0, 1))
 """Around tiles of a large product, threads of a block and steps of an unrolled loop."""
 
+WIDEST = (4097,)
+"""Past a tile of 4,096 rows or features, which cost little."""
+
 STAIRS = (*range(1, 6), *EDGES)
 """What a far size shrinks to. Far ones stand so often beside it that few others are drawn."""
 
@@ -71,8 +74,8 @@ GRID = (65535, 65536, 65537)
 
 SHAPES: dict[str, tuple[dict[str, int], ...]] = {
     "T": tuple({"T": size} for size in (*STAIRS, *FAR * 14, *FAR[8:9] * 60)),
-    "N": tuple({"N": size} for size in (*STAIRS, *FAR * 12, *FAR[-1:] * 72)),
-    "I": tuple({"I": size} for size in (*STAIRS, *FAR * 12, *FAR[-1:] * 72)),
+    "N": tuple({"N": size} for size in (*STAIRS, *FAR * 12, *WIDEST * 72)),
+    "I": tuple({"I": size} for size in (*STAIRS, *FAR * 12, *WIDEST * 72)),
     "H": tuple({"H": size} for size in (*STAIRS, *FAR[:-3] * 14, *FAR[-4:-3] * 50)),
     "L": tuple({"L": size} for size in (*range(1, DEEPEST + 1), *LAYERS * 8)),
     "NT": ({"N": 1}, *({"N": -(-size // T), "T": T} for T in (1, 2, 3) for size in GRID * 2)),

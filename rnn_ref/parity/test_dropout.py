@@ -57,9 +57,14 @@ LARGE: dict[str, Any] = {"at_most": 12, "layouts": ("steps", "batch_first"), "fa
 ANY_PROBABILITY: dict[str, Any] = {"variants": tuple(PROBABILITIES)}
 
 
+LARGE_SIZES = ((16, 8, 16), (130, 2, 8), (2, 130, 8), (2, 4, 260))
+"""T, N and H of a few thousand elements: about alike, or past two tiles of 64 along one axis."""
+
+
 def large(case: Case, subject: Subject) -> Problem:
     """Show the masks of a case's form, with sizes that leave a few thousand elements to judge."""
-    enlarged = replace(case, T=16, N=8, I=16, H=16, weights="torch")
+    T, N, H = LARGE_SIZES[case.seed % len(LARGE_SIZES)]
+    enlarged = replace(case, T=T, N=N, I=H, H=H, weights="torch")
     return showing_masks(subject.problem(enlarged))
 
 
@@ -96,6 +101,29 @@ def test_dropout_falls_between_layers_at_its_rate(case: Case, subject: Subject) 
         compare_states("output", problem, between, output, expected),
         by_chance("elements kept by dropout", kept, (1 - p) ** between),
     ]
+
+
+RARE = {"p0.0015": 0.0015, "p0.9985": 0.9985}
+"""Probabilities that are 0, or 1, if they are rounded to 1/256, and twice as far off if up."""
+
+
+@holds_for(
+    promises=("rnn.dropout", "dropout.zeroes"),
+    needs=SHOWN,
+    num_layers=(2,),
+    layouts=("steps", "batch_first"),
+    far=(),
+    at_most=4,
+    variants=tuple(RARE),
+)
+def test_what_is_rare_is_dropped_or_kept_at_its_rate(
+    case: Case, subject: Subject
+) -> list[Comparison]:
+    """A probability near 0, or near 1, is not rounded to that, nor to the next one of a byte."""
+    p = RARE[case.variant]
+    problem = showing_masks(subject.problem(replace(case, T=16, N=32, I=64, H=64, weights="torch")))
+    output = run_seeded(case, subject, problem, subject.build(problem, dropout=p)).output
+    return [by_chance("elements kept by dropout", output != 0, 1 - p)]
 
 
 @holds_for(promises=("dropout.independent",), needs=SHOWN, **DEEP, **LARGE, **ANY_PROBABILITY)
@@ -218,7 +246,7 @@ def test_packed_input_is_dropped_as_padded_input_is(
     problem, p = large(case, subject), PROBABILITIES[case.variant]
     module, between = subject.build(problem, dropout=p), problem.L - 1
     T, N, _ = problem.input.shape
-    lengths = torch.tensor([T - n % 4 for n in range(N)])
+    lengths = torch.tensor([max(1, T - n % 4) for n in range(N)])
     first = problem.layout.batch_first
     input = subject.leaves(problem)["input"]
     packed = pack_padded_sequence(input, lengths, first, enforce_sorted=False)

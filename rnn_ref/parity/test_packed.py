@@ -64,11 +64,20 @@ class Batch(NamedTuple):
         return steps[:, None] >= np.array(self.lengths)
 
 
+ROWS = 20
+"""How many sequences a batch has at most where each is run by itself."""
+
+
 def pack(
-    case: Case, subject: Subject, *, gradients: bool = False, lengths: Sequence[int] = ()
+    case: Case,
+    subject: Subject,
+    *,
+    gradients: bool = False,
+    lengths: Sequence[int] = (),
+    rows: int = ROWS,
 ) -> Batch:
     """Make a packed batch, of given lengths or of drawn ones; what it is padded with is NaN."""
-    problem = subject.problem(replace(case, N=min(case.N, 20)))  # each sequence is run by itself
+    problem = subject.problem(replace(case, N=min(case.N, rows)))
     T, N, _ = problem.input.shape
     draws = RandomStream(case.seed, "lengths").words((N,))
     lengths = [*lengths] or [1 + int(draw) % T for draw in draws]
@@ -171,6 +180,23 @@ def test_packed_sequences_are_each_run_alone(case: Case, subject: Subject) -> li
     p = batch.problem
     results = run(subject, subject.build(p), batch)
     return under(batch.note, compare_results(p, *results, each_alone(batch, p)))
+
+
+@holds_for(
+    promises=("rnn.packed", "rnn.packed_output"),
+    **{**BATCHES, "at_most": 30, "far": ("T", "N")},
+    only_far=True,
+    num_layers=(1, 1, 1, 2),
+    weights=("torch", "contracting", "one-sided"),
+    needs=("packed",),
+)
+def test_no_length_is_too_large(case: Case, subject: Subject) -> list[Comparison]:
+    """With as many as 1,025 steps, or 4,097 sequences, each sequence is run alone."""
+    batch = pack(case, subject, rows=case.N)
+    results = run(subject, subject.build(batch.problem), batch)
+    expected = each_alone(batch, batch.problem)
+    note = f"{len(batch.lengths)} sequences of up to {max(batch.lengths)} steps"
+    return under(note, compare_results(batch.problem, *results, expected))
 
 
 @holds_for(

@@ -32,6 +32,26 @@ class DropsTheSameInAllSteps(PlainRNN):
         return x * super().drop(torch.ones_like(x[:1]))
 
 
+@fault("masks_do_not_repeat_at_any_lag")
+class RepeatsMasksOfTiles(PlainRNN):
+    """Rows past the 64th have the masks of the rows 64 before."""
+
+    def drop(self, x: Tensor) -> Tensor:
+        masks = super().drop(torch.ones_like(x))
+        return x * masks[:, torch.arange(x.shape[1]) % 64]
+
+
+@fault("what_is_rare_is_dropped_or_kept_at_its_rate")
+class DrawsBytes(PlainRNN):
+    """Masks are drawn from bytes, so that probabilities are rounded to 1/256."""
+
+    def drop(self, x: Tensor) -> Tensor:
+        if not self.training or not self.dropout:
+            return x
+        kept = torch.randint(256, x.shape) >= round(256 * self.dropout)
+        return x * kept / (1 - self.dropout) if self.dropout < 1 else x * 0
+
+
 @fault("masks_are_fresh_for_every_step_row_unit_and_call", seen="tensorflow/tensorflow#29391")
 class DropsTheSameInAllCalls(PlainRNN):
     """All calls of one shape share one mask."""

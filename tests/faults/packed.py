@@ -2,7 +2,7 @@
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import PackedSequence
+from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from tests.faults.catalogue import edit, fault
 from tests.subjects.plain_rnn import PlainRNN
@@ -33,6 +33,22 @@ class LosesAGradientBesideLongerSequences(PlainRNN):
             return super().run_packed(input, h_0)
         finally:
             self.register_parameter(name, weight)
+
+
+@fault("no_length_is_too_large")
+class CountsStepsInAByte(PlainRNN):
+    """h_n of packed sequences of more than 255 steps is the state after 255."""
+
+    def run_packed(
+        self, input: PackedSequence, h_0: Tensor | None
+    ) -> tuple[PackedSequence, Tensor]:
+        output, h_n = super().run_packed(input, h_0)
+        padded, lengths = pad_packed_sequence(output)
+        if len(padded) > 255 and self.num_layers == 1:
+            ends = padded[254, :, : self.hidden_size]
+            long = (lengths > 255)[:, None]
+            h_n = torch.cat([torch.where(long, ends, h_n[0])[None], h_n[1:]])
+        return output, h_n
 
 
 @fault("packed_sequences_are_each_run_alone", seen="pytorch/pytorch#15225")

@@ -12,6 +12,8 @@ GRADIENTS = "no_size_is_too_large_for_gradients"
 # fmt: off
 edit("Features after the 512th are not read", STEP, seen="pytorch/pytorch#83863",
      old="a = x_t @ W_ih.T", new="a = x_t[:, :512] @ W_ih[:, :512].T")
+edit("Features after the 2,048th are not read", STEP,
+     old="a = x_t @ W_ih.T", new="a = x_t[:, :2048] @ W_ih[:, :2048].T")
 edit("Units after the 1,024th do not reach the next step", STEP, seen="pytorch/pytorch#83863",
      old="+ h @ W_hh.T", new="+ h[:, :1024] @ W_hh[:, :1024].T")
 edit("The state is reset at step 512", STEP, seen="pytorch/pytorch#9621",
