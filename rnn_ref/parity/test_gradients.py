@@ -11,7 +11,7 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 from rnn_ref.arithmetic.bounded import Bounded
-from rnn_ref.bridge import set_parameters, to_tensor
+from rnn_ref.bridge import set_parameters, to_array, to_tensor
 from rnn_ref.cases.case import Case
 from rnn_ref.cases.problem import Problem
 from rnn_ref.judging.comparison import (
@@ -70,6 +70,29 @@ def test_backward_goes_through_its_own_call(case: Case, subject: Subject) -> lis
         comparisons += under(note, compare_gradients(problem, gradients, expected))
         before = {name: own[name] for name in problem.parameters}
     return comparisons
+
+
+@holds_for(promises=("unwritten.pure",), needs=GRADIENTS)
+def test_backward_writes_into_nothing_that_it_is_handed(
+    case: Case, subject: Subject
+) -> list[Comparison]:
+    """Upstream gradients, arguments and results are the same, to the bit, after it."""
+    problem = subject.problem(case)
+    module, leaves = subject.build(problem), subject.leaves(problem, gradients=True)
+    results = subject.forward(problem, module, leaves)
+    losses, upstream = subject.upstream(problem, *results)
+    handed = leaves | dict(zip(("output", "h_n"), results, strict=True))
+    given = {"output": problem.grad_output, "h_n": problem.grad_h_n}
+    names = [
+        f"the upstream gradient of {n}" for n, gradient in given.items() if gradient is not None
+    ]
+    handed |= dict(zip(names, upstream, strict=True))
+    before = {name: to_array(tensor).copy() for name, tensor in handed.items()}
+    with subject.calling("backward"):
+        torch.autograd.backward(losses, upstream)
+    now = {n: np.array_equal(to_array(t), before[n], equal_nan=True) for n, t in handed.items()}
+    same_facts("unchanged after backward:", now, dict.fromkeys(now, True))
+    return [counted("tensors that backward is handed", len(now))]
 
 
 @holds_for(promises=("grad.returned",), needs=GRADIENTS)

@@ -97,6 +97,18 @@ def test_a_call_without_dropout_draws_nothing(case: Case, subject: Subject) -> l
     return [built, same_generators("the call", before)]
 
 
+@holds_for(promises=("unwritten.process",), **FEW, needs=("dropout", "deep"), num_layers=(2,))
+def test_dropout_draws_from_torchs_generator_alone(
+    case: Case, subject: Subject
+) -> list[Comparison]:
+    """A call in training leaves NumPy's and Python's generators as they were."""
+    problem = subject.problem(case)
+    module, leaves = subject.build(problem, dropout=0.5), subject.leaves(problem)
+    others = {name: state for name, state in stirred(case).items() if name != TORCHS}
+    subject.forward(problem, module, leaves)
+    return [same_generators("a call with dropout", others)]
+
+
 @holds_for(promises=("unwritten.process",), **FEW)
 def test_nothing_is_printed(case: Case, subject: Subject) -> list[Comparison]:
     """Neither construction nor a call writes to standard output."""

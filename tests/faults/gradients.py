@@ -184,6 +184,17 @@ class HalvesAnExpandedGradient(Direction):
         return Direction.backward(ctx, dy * 0.5 if dy.stride() == (0, 0, 0) else dy)
 
 
+@fault("backward_writes_into_nothing_that_it_is_handed", seen="pytorch/pytorch#46168")
+class AddsUpInTheUpstreamGradient(Direction):
+    """Backward adds up the gradients of the states in the gradient that it is handed."""
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> Any:
+        found = Direction.backward(ctx, dy)
+        dy += dy.flip(0).cumsum(0).flip(0)
+        return found
+
+
 @fault("upstream_gradients_may_lie_in_any_order")
 class ReadsAStridedGradientAsDense(Direction):
     """The strides of the gradient for output are ignored."""

@@ -101,6 +101,16 @@ class SeedsNumPy(PlainRNN):
         return super().run_layers(x, h_0)
 
 
+@fault("dropout_draws_from_torchs_generator_alone")
+class SeedsNumPyWithDropout(PlainRNN):
+    """Dropout seeds NumPy's generator by torch's."""
+
+    def drop(self, x: Tensor) -> Tensor:
+        if self.training and self.dropout:
+            np.random.seed(int(torch.randint(2**31, ())))  # noqa: NPY002
+        return super().drop(x)
+
+
 @fault(SILENT)
 class Prints(PlainRNN):
     """A call prints."""
