@@ -123,7 +123,7 @@ def test_a_property_of_many_steps_is_explained_by_a_network_of_as_many() -> None
 def numbers(*sentences: str) -> dict[str, Any]:
     """Make a failure of numbers with some sentences."""
     failure: dict[str, Any] = {"kind": "numbers over their bound", "raised": None, "fact": None}
-    failure["comparisons"] = []
+    failure |= {"comparisons": [], "repeatable": True}
     found = {"diagnosis": {"of": "results", "sentences": list(sentences)}}
     return {"name": "it", "group": "bounds", "failure": failure, "findings": found}
 

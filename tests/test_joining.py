@@ -30,8 +30,15 @@ def numbers(name: str, follows: str, got: Any = WRONG, *said: str, **findings: A
     found = {"follows": follows, "uses": [], **findings}
     found |= {"diagnosis": {"of": "results", "sentences": list(said)}} if said else {}
     failure: dict[str, Any] = {"kind": Kind.NUMBERS, "raised": None, "fact": None}
-    failure["comparisons"] = [comparison]
+    failure |= {"comparisons": [comparison], "repeatable": True}
     return {"name": "it", "group": "bounds", "failure": failure, "findings": found}
+
+
+def differing(*arguments: Any) -> Entry:
+    """Make a failure of numbers that are others when the same is done again."""
+    entry = numbers(*arguments)
+    entry["failure"]["repeatable"] = False
+    return entry
 
 
 def fact(what: str, group: str, follows: str = "") -> Entry:
@@ -66,6 +73,10 @@ ONE_FAULT: dict[str, list[Entry]] = {
         numbers(OUTPUT, NETWORK, WRONG, "tanh is off"),
         numbers(OUTPUT, TANH, WRONG, "it holds with --tanh", tanh=True),
     ],
+    "numbers that differ from run to run": [
+        differing(OUTPUT, NETWORK), differing(OUTPUT, ""),
+        differing(OUTPUT, LATER, WRONG, "a weight is taken from elsewhere"),
+    ],
     "gradients that are NaN, or by chance some number": [
         numbers(WEIGHT, USES, NAN, nan=True),
         numbers(WEIGHT, NETWORK, gradients=["weight_hh_l0"]),
@@ -94,6 +105,9 @@ TWO_FAULTS: dict[str, list[Entry]] = {
     ],
     "gradients that are NaN beside wrong ones": [
         numbers(WEIGHT, NETWORK, NAN), numbers(WEIGHT, ""),
+    ],
+    "numbers that differ from run to run beside those that do not": [
+        differing(OUTPUT, NETWORK), numbers(OUTPUT, ""),
     ],
     "what is held, and another setting": [
         fact("arguments that are held", "memory"), fact("the number of threads", "process"),

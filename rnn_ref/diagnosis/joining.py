@@ -62,6 +62,7 @@ def joined(entries: Iterable[Entry]) -> list[list[Entry]]:
         join(grouped, used)
     join_equal_facts(grouped)
     join_lost_gradients(grouped)
+    join_unrepeatable(grouped)
     join_held(grouped)
     join_untried(grouped)
     join_other_uses(grouped)
@@ -177,6 +178,24 @@ def is_unsaid_of_gradients(entry: Entry) -> bool:
 def is_lost(entry: Entry) -> bool:
     """Tell whether NaN was got in a use that asks for none."""
     return is_nan([entry]) and SPECIAL not in entry["findings"].get("uses", ())
+
+
+def join_unrepeatable(grouped: Groups) -> None:
+    """Join the groups of numbers in which identical runs differ, unless two have diagnoses.
+
+    What is read there, such as memory that another module had, is what no case can tell.
+    """
+    unrepeatable = [of for of, group in grouped.items() if any(map(is_unrepeatable, group))]
+    unrepeatable.sort(key=lambda of: of[0] != "numbers")
+    if sum(of[0] == "numbers" for of in unrepeatable) <= 1:
+        for of in unrepeatable[1:]:
+            grouped[unrepeatable[0]] += grouped.pop(of)
+
+
+def is_unrepeatable(entry: Entry) -> bool:
+    """Tell whether numbers are wrong that are others when the same is done again."""
+    failure = entry["failure"]
+    return failure["kind"] == Kind.NUMBERS and not failure["repeatable"]
 
 
 def join_held(grouped: Groups) -> None:
