@@ -239,7 +239,7 @@ def test_groups_choose_what_is_judged(verify_here: Here) -> None:
     """With --group, its properties are judged and no others; it may be given more than once."""
     done = verify_here("-v", "--group", "process", "--group", "setup")
     assert done.returncode == 0
-    assert "conforms. 6 properties, " in done.stdout
+    assert "conforms. 7 properties, " in done.stdout
     assert re.search(r"^nothing is printed +3 .* holds$", done.stdout, re.MULTILINE)
     assert re.search(
         r"^batch_first is a transposition +- .* not judged$", done.stdout, re.MULTILINE

@@ -56,6 +56,17 @@ class RunsOverThePadding(nn.RNN):
         return output._replace(data=data), torch.stack([h_n[0], last[1]])
 
 
+class JoinsFromZero(nn.RNN):
+    """In reverse, a sequence that ends before the longest starts from zero."""
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        if isinstance(input, PackedSequence) and hx is not None:
+            _, lengths = pad_packed_sequence(input)
+            hx = hx.clone()
+            hx[1::2, lengths < lengths.max()] = 0
+        return super().forward(input, hx)
+
+
 class SortsAgain(nn.RNN):
     """h_n of a packed sequence is put back by its order, not by the inverse of that."""
 
@@ -102,6 +113,8 @@ NAMED = [
      "h_0 of the reverse direction is not put in the order in which packed sequences are sorted"),
     (Subject("tests:subject", RunsOverThePadding), SIMPLE.replace("D1", "D2"),
      "the reverse direction of packed sequences begins at the end of the longest, with zeros"),
+    (Subject("tests:subject", JoinsFromZero), DEEP,
+     "in reverse, packed sequences that end before the longest start from zero"),
     (Subject("tests:subject", SortsAgain), DEEP,
      "h_n of packed sequences is put back by their order, not by its inverse"),
     (Subject("tests:subject", ReadsAllPaddingsEnds), DEEP,

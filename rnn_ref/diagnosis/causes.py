@@ -287,10 +287,14 @@ def evidence(entry: Entry) -> list[str]:
     if not failure["repeatable"]:
         lines.append("not repeatable: identical runs give other results")
     lines += hint(failure) if entry["setup"] else []
-    if diagnosis := diagnosis_of(entry):
+    diagnosis = diagnosis_of(entry)
+    if diagnosis and (diagnosis["sentences"] or not failure["raised"]):
         lines.append(diagnosis["text"])
     named = bool(diagnosis and diagnosis["sentences"])
-    if failure["comparisons"] and not named and (claim := claim_of(entry["name"])):
+    wiring = bool(failure["fact"] and failure["fact"]["what"] in list(Wiring))
+    numbers = bool(failure["comparisons"]) and not named
+    of_property = not (entry["setup"] or entry["name"].startswith(CAPABILITY))
+    if (numbers or (wiring and of_property)) and (claim := claim_of(entry["name"])):
         lines.append(f"does not hold: {claim}")
     if single := entry["findings"].get("single"):
         lines.append(HOLDS[single[0]].format(single[1]))

@@ -44,9 +44,8 @@ def of_some_sizes(search: Search, otherwise: Diagnosis) -> Diagnosis:
             said = alike.diagnosis()
             told = tuple(f"{sentence}, where {where}" for sentence in said.sentences)
             kind = "" if len(told) > 1 else said.kind or "".join(said.sentences)
-            if not told:
-                return otherwise
-            return replace(said, sentences=told, kind=kind, listing=alike.listed(said, where))
+            if told:
+                return replace(said, sentences=told, kind=kind, listing=alike.listed(said, where))
     return otherwise
 
 

@@ -80,6 +80,9 @@ def fields_that_matter(
     others = {**OTHERS, "dtype": judge.dtypes, **dict.fromkeys(LAYOUT, (True, False))}
     for name in sorted(others, key=lambda name: is_simplest(case, name)):
         values = others[name]
+        if name in SIZES and (own := getattr(case, name)) > max(values):
+            nearer = dict.fromkeys((own // 16, own // 4, own // 2, own - 1))
+            values = (*values, *(size for size in nearer if size > max(values)))
         fail: dict[Any, bool] = {}
         for other in variations(judge, declared, structure, case, name, values):
             if not budget.left:
@@ -87,7 +90,7 @@ def fields_that_matter(
             failed = any_fails(judge, declared, structure, other, name, seeds)
             if failed is not None:
                 fail[getattr(other, name)] = failed
-        if fail and all(fail.values()):
+        if fail and all(fail.values()) and is_simple(name, {getattr(case, name), *fail}):
             free.append(name)
         elif fail:
             needs[name] = needed(name, getattr(case, name), fail)
@@ -143,6 +146,11 @@ def fails_or_is_open(judge: Judge, declared: Property, case: Case) -> bool | Non
     except Violation:
         return True
     return None if 2 * outcome.open >= outcome.elements else False
+
+
+def is_simple(name: str, tried: set[Any]) -> bool:
+    """Tell whether the value to which a field shrinks was tried: a structure may not have it."""
+    return name not in SIMPLEST or SIMPLEST[name] in tried
 
 
 def is_simplest(case: Case, name: str) -> bool:

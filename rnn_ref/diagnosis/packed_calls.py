@@ -103,6 +103,8 @@ def hypotheses(packed: Packed) -> Iterator[tuple[str, Expects]]:
         for d, name in enumerate(("forward", "reverse") if p.D == 2 else ()):
             yield f"h_0 of the {name} direction {not_put}", partial(other_h_0, directions=(d,))
         yield "neither h_0 nor h_n is in the order of the packed sequences", neither
+    if p.h_0 is not None and p.D == 2:
+        yield "in reverse, packed sequences that end before the longest start from zero", joining
     yield "h_n of packed sequences is left in the order in which they are sorted", other_h_n
     yield "h_n of packed sequences is put back by their order, not by its inverse", twice_sorted
     read = "h_n of packed sequences is read where the longest ends: shorter ones have zeros"
@@ -137,6 +139,15 @@ def other_h_0(packed: Packed, n: int, directions: tuple[int, ...] = (0, 1)) -> E
         others = np.isin(np.arange(own.L * own.D) % own.D, directions)[:, None, None]
         own = replace(own, h_0=np.where(others, moved.h_0, own.h_0))
     return results_of(Oracle(own))
+
+
+def joining(packed: Packed, n: int) -> Expected:
+    """Start the reverse direction of each sequence but the longest from zero."""
+    alone = packed.alone(n)
+    if alone.h_0 is not None and packed.lengths[n] < max(packed.lengths):
+        forward = (np.arange(alone.L * alone.D) % alone.D == 0)[:, None, None]
+        alone = replace(alone, h_0=np.where(forward, alone.h_0, 0).astype(alone.h_0.dtype))
+    return results_of(Oracle(alone))
 
 
 def other_h_n(packed: Packed, n: int) -> Expected:

@@ -216,7 +216,7 @@ def test_results_share_no_memory_with_arguments(case: Case, subject: Subject) ->
         after = read(subject, problem, module, leaves)
     got, expected = (output_after, h_n_after), (np.full(output_after.shape, 3.0), h_n_before)
     return [
-        *same_results(problem, "after writing into the other", got, expected),
+        *same_results(problem, "after the other result is written into", got, expected),
         *same_arrays("after writing into output and h_n", after, before, problem.rounding),
     ]
 

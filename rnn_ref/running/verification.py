@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,6 +61,9 @@ def verify(options: argparse.Namespace, to_pytest: Sequence[str]) -> int:
     return EXIT_STATUS.get(status, status)
 
 
+TWICE = 1.0
+"""Within how many seconds a second signal is the first once more: `timeout` sends two."""
+
 GRACE = 10.0
 """How many seconds after its time is up a run is interrupted, if it goes on."""
 
@@ -74,12 +78,14 @@ def call(command: Sequence[str], *, env: dict[str, str], seconds: float | None) 
     """
     own_group: dict[str, Any] = {} if os.name == "nt" else {"process_group": 0}
     process = subprocess.Popen(command, env=env, **own_group)
-    interrupted = False
+    interrupted = 0.0
 
     def interrupt(*_: object) -> None:
         nonlocal interrupted
+        if interrupted and time.monotonic() - interrupted < TWICE:
+            return
         process.send_signal(signal.SIGTERM if interrupted else signal.SIGINT)
-        interrupted = True
+        interrupted = time.monotonic()
 
     with forwarding(interrupt):
         try:
