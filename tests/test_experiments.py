@@ -20,6 +20,7 @@ from rnn_ref.judging.subject import Subject
 from tests.faults import gradients as gradients_of
 from tests.faults import laws
 from tests.faults.catalogue import with_faulty
+from tests.faults.dropout import GivesAllLayersOneMask
 from tests.subjects.correct import CORRECT
 from tests.subjects.plain_rnn import Direction, PlainRNN
 
@@ -141,6 +142,7 @@ DROPPED: dict[str, Subject] = {
         )
     ),
     "backward goes through another mask of dropout than forward": dropping(another_mask_back),
+    "all layers share one mask of dropout": with_faulty(GivesAllLayersOneMask),
 }
 """By sentence, a subject whose dropout is so."""
 

@@ -36,7 +36,8 @@ class Masks:
 
     `first` is that of a call in training, `backward` that of its backward pass, `second` that
     of the call after it, `again` of one from the same seed, `eval` of one in eval; `single` has
-    what a single layer returns less what it returns without dropout, `single_h_n` its h_n's.
+    what a single layer returns less what it returns without dropout, `single_h_n` its h_n's;
+    `deep` is the output of three layers, whose second mask falls on one more than the first.
     """
 
     p: float
@@ -47,6 +48,7 @@ class Masks:
     eval: Floats
     single: Floats
     single_h_n: Floats
+    deep: Floats
 
     def drops(self, mask: Floats, p: float) -> bool:
         """Tell whether a mask drops about as many elements as one of probability p would."""
@@ -69,9 +71,13 @@ class Masks:
         return self.drops(self.first, self.p) and close(self.keeps(self.first), self.scale)
 
 
+LIKE = 1e-5
+"""How near two numbers must be to be one."""
+
+
 def close(a: float, b: float) -> bool:
     """Tell whether two factors are the same."""
-    return abs(a - b) <= 1e-5
+    return abs(a - b) <= LIKE
 
 
 def shared(axis: int) -> Callable[[Masks], bool]:
@@ -81,6 +87,13 @@ def shared(axis: int) -> Callable[[Masks], bool]:
         and bool((m.first == 0).any())
         and close(m.keeps(m.first), m.scale)
     )
+
+
+def shares_layers(m: Masks) -> bool:
+    """Tell whether no element is kept by the second mask alone: 1 + scale in the output."""
+    both = 1 + m.scale * (1 + m.scale)
+    shown = [bool((np.abs(m.deep - value) <= LIKE).any()) for value in (1, 1 + m.scale, both)]
+    return shown == [True, False, True]
 
 
 SENTENCES: dict[str, Callable[[Masks], bool]] = {
@@ -109,6 +122,9 @@ SENTENCES: dict[str, Callable[[Masks], bool]] = {
     "all steps share one mask of dropout": shared(0),
     "all rows share one mask of dropout": shared(1),
     "all units share one mask of dropout": shared(2),
+    "all layers share one mask of dropout": lambda m: (
+        m.right and shares_layers(m) and bool((m.second != m.first).any())
+    ),
     "all calls share one mask of dropout": lambda m: (
         m.right and bool((m.second == m.first).all()) and bool((m.again == m.first).all())
     ),
@@ -159,6 +175,7 @@ def identities(subject: Subject, L: int, dtype: str) -> Problem:
 def masks(subject: Subject, p: float, dtype: str) -> Masks:
     """Run a subject with dropout; raise SubjectFault if it raises."""
     deep, single = identities(subject, 2, dtype), identities(subject, 1, dtype)
+    deeper = identities(subject, 3, dtype)
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
         warnings.simplefilter("ignore")
         module, alone = subject.build(deep, dropout=p), subject.build(single, dropout=p)
@@ -170,6 +187,7 @@ def masks(subject: Subject, p: float, dtype: str) -> Masks:
 
         first, second, again = run(0), run(), run(0)
         of_single, plain = subject.run(single, alone), subject.run(single)
+        of_three = subject.run(deeper, subject.build(deeper, dropout=p))
         with subject.calling("eval"):
             module.eval()
         evaluated = run()
@@ -182,4 +200,5 @@ def masks(subject: Subject, p: float, dtype: str) -> Masks:
         evaluated.output - 1,
         of_single.output - plain.output,
         of_single.h_n - plain.h_n,
+        of_three.output,
     )

@@ -96,8 +96,10 @@ class Explainer:
         else:
             with judge.around():
                 found["gradients"] = shown(judge.subject, case)
-            if not declared.judges_measured:  # each of these is a fact by itself
-                found |= self.origin(judge, declared, failure, found["gradients"])
+            origin = self.origin(judge, declared, failure, found["gradients"])
+            # What was measured is a fact by itself, unless the network is known to be wrong.
+            if not declared.judges_measured or origin.get("diagnosis", {}).get("sentences"):
+                found |= origin
             found |= of_tanh(judge, declared, case, found)
             if found.get("follows") in (USES, PACKED):
                 found["nan"] = returns_nan(

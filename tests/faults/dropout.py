@@ -183,6 +183,19 @@ class RepeatsMasksEveryFifthStep(PlainRNN):
         return x * mask.repeat(-(-len(x) // 5), 1, 1)[: len(x)]
 
 
+@fault(LAYERS)
+class GivesAllLayersOneMask(PlainRNN):
+    """All layers share one mask."""
+
+    def run_layers(self, x: Tensor, h_0: Tensor) -> tuple[Tensor, Tensor]:
+        self.__dict__["state"] = torch.get_rng_state()
+        return super().run_layers(x, h_0)
+
+    def drop(self, x: Tensor) -> Tensor:
+        torch.set_rng_state(self.__dict__["state"])
+        return super().drop(x)
+
+
 @fault(CALLS, seen="tensorflow/tensorflow#29391")
 class AlternatesTwoMasks(PlainRNN):
     """Two masks alternate from call to call."""
