@@ -380,6 +380,39 @@ def test_no_bias_stands_first_among_what_a_failure_needs() -> None:
     assert str(found).startswith("needs no bias and tanh; any ")
 
 
+class ForgetsH0(nn.RNN):
+    """h_0 is lost before it is looked at."""
+
+    def forward(self, input: Any, hx: Any = None) -> Any:  # noqa: ARG002
+        return super().forward(input)
+
+
+class ForgetsH0AndTakesAnyInput(ForgetsH0):
+    """Beside that, input that has a feature too many is cut."""
+
+    def forward(self, input: Any, hx: Any = None) -> Any:  # noqa: ARG002
+        plain = isinstance(input, torch.Tensor)
+        return super().forward(input[..., : self.input_size] if plain else input)
+
+
+@pytest.mark.parametrize(("factory", "number"), [(ForgetsH0, 1), (ForgetsH0AndTakesAnyInput, 2)])
+def test_what_is_not_read_is_not_refused_for_that_reason(
+    verify_here: Here, factory: type, number: int
+) -> None:
+    """A wrong h_0 that is ignored as a right one is no cause; another wrong call is."""
+    subject = (
+        "--subject",
+        f"{__name__}:{factory.__name__}",
+        "-k",
+        "every_step_obeys or refused_and",
+    )
+    done = verify_here(*subject, "--json", "found.json")
+    assert done.returncode == 1
+    found = json.loads(Path("found.json").read_text(encoding="utf-8"))
+    assert len(found["causes"]) == number
+    assert found["causes"][0]["sentence"] == "h_0 is ignored: all runs start from zero"
+
+
 def test_a_lacking_capability_is_one_entry_of_a_run(verify_here: Here) -> None:
     """What needs it is not judged, and the option that declares it is named."""
     subject = ("--subject", f"{MISBEHAVING}:RaisesInUnbatchedCall", "--profile", "smoke")

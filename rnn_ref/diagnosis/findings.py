@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import torch
 
 from rnn_ref.arithmetic.dtypes import LOW
@@ -43,6 +44,7 @@ from rnn_ref.diagnosis.mending import (
     mended_packed,
     mended_packing,
     mended_settings,
+    refusing_h_0,
     returns_nan,
 )
 from rnn_ref.diagnosis.packed_calls import about_packed_calls
@@ -164,7 +166,20 @@ class Explainer:
             return {"follows": CELL}
         if not holds and holds_with(mended_settings(judge.subject), judge, declared, case):
             return {"follows": SETTINGS}
+        if "refusals" in declared.needs and (known := self.of_unread_h_0(judge, declared, case)):
+            return {"follows": NETWORK, "diagnosis": as_data(known)}
         return {"follows": USES} if holds and failure.kind != Kind.EXCEPTION else {}
+
+    def of_unread_h_0(self, judge: Judge, declared: Property, case: Case) -> Diagnosis | None:
+        """Diagnose a plain call that does not read h_0, if only wrong ones are not refused."""
+        form = replace(case, h_0=True)
+        if "h_0" in judge.without or reads_h_0(judge, form):
+            return None
+        if not holds_with(refusing_h_0(judge.subject), judge, declared, case):
+            return None
+        with judge.around():
+            known = self.diagnosis(judge, form)
+        return known if known and known.sentences else None
 
     def otherwise(self, judge: Judge, case: Case, known: Diagnosis) -> dict[str, Any]:
         """Say, as data, what else spoils a plain call that no hypothesis explains.
@@ -244,6 +259,20 @@ class Explainer:
         if form not in self.tried:
             self.tried[form] = diagnose(subject, case or form, seconds=SECONDS)
         return self.tried[form]
+
+
+def reads_h_0(judge: Judge, case: Case) -> bool:
+    """Tell whether another h_0 changes the bits of a plain call's results; so if it raises."""
+    subject, one = judge.subject, judge.subject.problem(case)
+    assert one.h_0 is not None
+    other = replace(one, h_0=one.h_0 + one.h_0.dtype.type(1))
+    with judge.around():
+        try:
+            results = [subject.run(problem).results for problem in (one, other)]
+        except SubjectFault:
+            return True
+    pairs = zip(*results, strict=True)
+    return not all(np.array_equal(a, b, equal_nan=True) for a, b in pairs)
 
 
 def written(judge: Judge, case: Case) -> list[str]:

@@ -298,14 +298,55 @@ def right_results(mend: Mend, module: Any, noted: Any, results: Any) -> Any:
             torch.set_rng_state(generator)
             # The module's own code may draw less than torch's, and later calls go on from there.
             torch.manual_seed(int(torch.randint(2**62, ())))
-            skeleton = mend.right(*mend.arguments, **{**dict(mend.options), "device": "meta"})
-            skeleton.train(module.training)
-            weights = {name: getattr(module, name) for name, _ in skeleton.named_parameters()}
-            mended = torch.func.functional_call(skeleton, weights, arguments, named)
+            mended = called_right(mend, module, arguments, named)
     except (AttributeError, RuntimeError, ValueError, TypeError):
         return None
     mended = in_dtype_of(results, mended)
     return mended if forms(mended) == forms(results) else None
+
+
+def called_right(mend: Mend, module: Any, arguments: Any, named: dict[str, Any]) -> Any:
+    """Call torch's module with a module's weights."""
+    skeleton = mend.right(*mend.arguments, **{**dict(mend.options), "device": "meta"})
+    skeleton.train(module.training)
+    weights = {name: getattr(module, name) for name, _ in skeleton.named_parameters()}
+    return torch.func.functional_call(skeleton, weights, arguments, named)
+
+
+def refusing_h_0(subject: Subject) -> Subject:
+    """Make a subject that refuses an h_0 as torch does, of an input that torch takes."""
+    return replace(subject, factory=partial(made_to_check, subject.factory))
+
+
+def made_to_check(factory: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    """Make a module whose h_0 is checked."""
+    module = factory(*arguments, **options)
+    if isinstance(module, torch.nn.Module) and "forward" not in vars(module):
+        mend = Mend(torch.nn.RNN, object, arguments, tuple(options.items()))
+        module.__class__ = checking_h_0(type(module), mend)
+    return module
+
+
+def checking_h_0(of: type, mend: Mend) -> type:
+    """Make a class whose calls raise what torch's raise for their h_0."""
+
+    def forward(self: Any, input: Any, hx: Any = None) -> Any:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if takes(mend, self, input):
+                called_right(mend, self, (input, hx), {})
+        return of.forward(self, input, hx)  # type: ignore[attr-defined]
+
+    return derived(of, partial(checking_h_0, mend=mend), {"forward": forward})
+
+
+def takes(mend: Mend, module: Any, input: Any) -> bool:
+    """Tell whether torch takes an input, without an h_0."""
+    try:
+        called_right(mend, module, (input,), {})
+    except (AttributeError, IndexError, RuntimeError, ValueError, TypeError):
+        return False
+    return True
 
 
 def in_dtype_of(results: Any, mended: Any) -> Any:
