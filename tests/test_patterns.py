@@ -45,16 +45,6 @@ class WrongInOddBatches(torch.nn.RNN):
         return output, h_n
 
 
-def test_sizes_that_fail_are_told_from_those_that_hold() -> None:
-    """Where no size is the least that fails, those that were tried are listed."""
-    subject = Subject("tests:subject", WrongInOddBatches)
-    declared = PROPERTIES["output_and_h_n_are_within_their_bounds"]
-    judge = Judge(subject, ("float32",), 1, 0, subject.lacks)
-    case = Case.parse("tanh L1 D1 bias T1 N3 I1 H1 float32 weights=torch input=normal h_0 seed=0")
-    found = fields_that_matter(judge, declared, "single", case, seconds=10)
-    assert "N 3, 5 (not 1, 2, 4)" in found.needs
-
-
 class WrongInSquareBatches(torch.nn.RNN):
     """Output is wrong where there are as many rows as steps."""
 
@@ -62,16 +52,6 @@ class WrongInSquareBatches(torch.nn.RNN):
         output, h_n = super().forward(*arguments)
         wrong = output.ndim == 3 and output.shape[0] == output.shape[1]
         return (output + 1 if wrong else output), h_n
-
-
-def test_sizes_that_must_be_equal_are_named_together() -> None:
-    """Each of the two may have any value, so long as the other has it too."""
-    subject = Subject("tests:subject", WrongInSquareBatches)
-    declared = PROPERTIES["output_and_h_n_are_within_their_bounds"]
-    judge = Judge(subject, ("float32",), 1, 0, subject.lacks)
-    case = Case.parse("tanh L1 D1 bias T2 N2 I1 H1 float32 weights=torch input=normal h_0 seed=0")
-    found = fields_that_matter(judge, declared, "single", case, seconds=10)
-    assert "T = N" in found.needs
 
 
 class WrongInTables(torch.nn.RNN):
@@ -83,14 +63,24 @@ class WrongInTables(torch.nn.RNN):
         return (output + 1 if wrong else output), h_n
 
 
-def test_sizes_that_must_be_large_are_not_said_to_be_equal() -> None:
-    """Two rows and two steps fail, and so do two and three."""
-    subject = Subject("tests:subject", WrongInTables)
+@pytest.mark.parametrize(
+    ("factory", "sizes", "needs"),
+    [
+        (WrongInOddBatches, "T1 N3", {"N 3, 5 (not 1, 2, 4)"}),
+        (WrongInSquareBatches, "T2 N2", {"T = N"}),
+        (WrongInTables, "T2 N2", {"T > 1", "N > 1"}),
+    ],
+)
+def test_sizes_that_fail_are_told_from_those_that_hold(
+    factory: type, sizes: str, needs: set[str]
+) -> None:
+    """As a least size, as those that were tried, or as two that must be equal."""
+    subject = Subject("tests:subject", factory)
     declared = PROPERTIES["output_and_h_n_are_within_their_bounds"]
     judge = Judge(subject, ("float32",), 1, 0, subject.lacks)
-    case = Case.parse("tanh L1 D1 bias T2 N2 I1 H1 float32 weights=torch input=normal h_0 seed=0")
-    found = fields_that_matter(judge, declared, "single", case, seconds=10)
-    assert {"T > 1", "N > 1"} <= set(found.needs)
+    line = f"tanh L1 D1 bias {sizes} I1 H1 float32 weights=torch input=normal h_0 seed=0"
+    found = fields_that_matter(judge, declared, "single", Case.parse(line), seconds=10)
+    assert needs <= set(found.needs)
 
 
 @pytest.mark.parametrize(
