@@ -41,13 +41,14 @@ def differing(*arguments: Any) -> Entry:
     return entry
 
 
-def fact(what: str, group: str, follows: str = "") -> Entry:
+def fact(what: str, group: str, follows: str = "", **findings: Any) -> Entry:
     """Make a failure that is a fact."""
     fact = {"what": what, "got": f"some {what}", "expected": "none"}
     failure: dict[str, Any] = {"kind": Kind.FACT, "raised": None, "fact": fact}
     failure["comparisons"] = []
-    found = {"follows": follows} if follows else {}
-    return {"name": "it", "group": group, "failure": failure, "findings": {"uses": [], **found}}
+    found: dict[str, Any] = {"follows": follows} if follows else {}
+    found |= {"uses": [], **findings}
+    return {"name": what, "group": group, "failure": failure, "findings": found}
 
 
 WEIGHT, INPUT, OUTPUT = f"{GRADIENT}weight_hh_l0", f"{GRADIENT}input", "output"
@@ -108,6 +109,10 @@ TWO_FAULTS: dict[str, list[Entry]] = {
     ],
     "numbers that differ from run to run beside those that do not": [
         differing(OUTPUT, NETWORK), numbers(OUTPUT, ""),
+    ],
+    "a tanh, and a relu, that were measured": [
+        fact("tanh of 5", "values", USES, measured=True),
+        fact("relu of nan", "values", USES, measured=True),
     ],
     "what is held, and another setting": [
         fact("arguments that are held", "memory"), fact("the number of threads", "process"),

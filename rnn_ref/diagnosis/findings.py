@@ -25,6 +25,7 @@ from rnn_ref.diagnosis.joining import (
     GRADIENTS,
     JOINED,
     LATER,
+    MEASURED,
     NETWORK,
     PACKED,
     PACKING,
@@ -98,10 +99,8 @@ class Explainer:
         else:
             with judge.around():
                 found["gradients"] = shown(judge.subject, case)
-            origin = self.origin(judge, declared, failure, found["gradients"])
-            # What was measured is a fact by itself, unless the network is known to be wrong.
-            if not declared.judges_measured or origin.get("diagnosis", {}).get("sentences"):
-                found |= origin
+            found |= self.origin(judge, declared, failure, found["gradients"])
+            found |= {MEASURED: True} if declared.judges_measured else {}
             found |= of_tanh(judge, declared, case, found)
             if found.get("follows") in (USES, PACKED):
                 found["nan"] = returns_nan(

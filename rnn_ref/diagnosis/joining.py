@@ -35,6 +35,9 @@ GRADIENTS, USES = "gradients handed", "other uses"
 it is wrong though a plain call is right.
 """
 
+MEASURED = "measured"
+"""What is told of a property that judges what was measured of the subject's arithmetic."""
+
 METHOD, SEED, ATTRIBUTE = "method", "seed", "attribute"
 """What may be put back: torch's method in the place of the module's own, or an attribute's value;
 or the module is kept from seeding a generator.
@@ -324,6 +327,8 @@ def key(entry: Entry) -> tuple[Any, ...]:
         return "numbers", *([one] if one else diagnosis["sentences"])
     if single := entry["findings"].get("single"):
         return "single", *single
+    if follows == USES and entry["findings"].get(MEASURED):
+        return "follows", USES, entry["name"]  # each is a fact by itself
     if follows:
         return "follows", follows, wrong_in_plain_call(entry) if follows == NETWORK else ""
     if raised:
