@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from rnn_ref.cases.case import Case
-from rnn_ref.diagnosis.causes import Rank, causes, histogram
+from rnn_ref.diagnosis.causes import Rank, causes, histogram, some_of
 from rnn_ref.diagnosis.fields import fields_that_matter
 from rnn_ref.diagnosis.joining import JOINED
 from rnn_ref.diagnosis.probes import PROBES, lacking
@@ -448,6 +448,20 @@ def test_numbers_that_hold_are_said_to(verify_here: Here) -> None:
         ": numbers of plain calls hold; does not conform: 2 causes in packed, unbatched."
         in done.stdout
     )
+
+
+@pytest.mark.parametrize(
+    ("whats", "said"),
+    [
+        (["a", "b", "a"], "a; b"),
+        (["a", "b", "c", "d"], "a; b; c; and 1 more"),
+        (["a" * 200, "b" * 200], "a" * 200 + "; and 1 more"),
+        (["a" * 100, "b" * 50, "c" * 50], "; ".join(["a" * 100, "b" * 50, "and 1 more"])),
+    ],
+)
+def test_facts_are_named_as_far_as_there_is_room(whats: list[str], said: str) -> None:
+    """What was got and expected stands behind them, and must be seen."""
+    assert some_of(whats) == said
 
 
 def test_a_summary_for_github_keeps_text_from_being_markup() -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import IntEnum
 from functools import partial
+from itertools import accumulate
 from typing import Any
 
 from rnn_ref.cases.case import SIZES, Case
@@ -52,8 +53,8 @@ GROUPS = {
 MANY = 20
 """From how many wrong elements on it is said how their ratios are spread."""
 
-FACTS = 3
-"""The most facts of one kind that a sentence names."""
+FACTS, WORDS = 3, 160
+"""The most facts of one kind that a sentence names, and the most characters of them."""
 
 SETUP = "test_setup_weights_arrive_and_two_tensors_come_back"
 """The property that a replay of a probe runs: the probes come behind it."""
@@ -248,8 +249,10 @@ def right_elsewhere(entry: Entry) -> bool:
 def some_of(words: Iterable[str]) -> str:
     """Name the first few of several things, each once, and say how many more there are."""
     each = list(dict.fromkeys(words))
-    more = len(each) - FACTS
-    return "; ".join([*each[:FACTS], *([f"and {more} more"] if more > 0 else [])])
+    lengths = accumulate(map(len, each))
+    told = [word for word, end in zip(each, lengths, strict=True) if end <= WORDS] or each[:1]
+    more = len(each) - len(told[:FACTS])
+    return "; ".join([*told[:FACTS], *([f"and {more} more"] if more else [])])
 
 
 def same_way(one: dict[str, Any], other: dict[str, Any] | None) -> bool:
