@@ -99,6 +99,40 @@ def test_what_is_wrong_in_a_very_large_case_is_named_in_the_usual_time() -> None
     assert said.sentences == ("the output is scaled by 0.999 in rows from 256 on",)
 
 
+class ReadsSomeFeatures(nn.RNN):
+    """Features from some place on are not read."""
+
+    end: int
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        input = input.clone()
+        input[..., self.end :] = 0
+        return super().forward(input, hx)
+
+
+class ReadsATile(ReadsSomeFeatures):
+    """A tile of 2,048 features is read."""
+
+    end = 2048
+
+
+class ReadsOthers(ReadsSomeFeatures):
+    """A number of features is read that no hypothesis is about."""
+
+    end = 2000
+
+
+@pytest.mark.parametrize(
+    ("factory", "said"),
+    [(ReadsATile, ("features of the input from 2048 on are not read",)), (ReadsOthers, ())],
+)
+def test_what_is_lost_of_a_wide_sum_is_no_rounding(factory: Any, said: tuple[str, ...]) -> None:
+    """A bound on a sum of thousands in a coarser dtype allows anything, and so explains nothing."""
+    found = diagnose(Subject("tests:far", factory), replace(SMALLEST, I=4097), seconds=10)
+    assert found is not None
+    assert found.sentences == said
+
+
 class PastTheGrid(nn.RNN):
     """Output of rows past 65,535 is zero."""
 

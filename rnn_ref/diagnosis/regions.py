@@ -17,7 +17,7 @@ Mask = NDArray[np.bool_]
 TILES = (2, 4, 8, 16, 32, 64)
 """How many rows or units a kernel may take at once."""
 
-FARTHEST = 1024
+FARTHEST = 4096
 """The largest number of steps, rows or features past which something is looked for."""
 
 
