@@ -197,7 +197,8 @@ def errors(got: Floats, arguments: NDArray[np.float64], dtype: str, rounding: Ro
         error = np.abs((got.astype(np.float64) - upper) - lower)
         error = np.where(np.isnan(error), np.inf, np.maximum(error - rounding.underflow, 0))
         units = np.where(error == 0, 0.0, error / np.abs(upper) / rounding.u)
-    return Errors(arguments, got, upper, units, error / ulp(rounded(upper, dtype), dtype))
+        ulps = error / ulp(rounded(upper, dtype), dtype)
+    return Errors(arguments, got, upper, units, ulps)
 
 
 def tanh(a: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
