@@ -46,7 +46,7 @@ or the module is kept from seeding a generator.
 NAN = "nan"
 """What is told of a use of the network in which calls return NaN."""
 
-MENDED = {("follows", USES), ("follows", PACKED)}
+MENDED = {("follows", USES), ("follows", PACKED), ("follows", LATER)}
 """The keys of failures that right results of the network mend, though a plain call is right."""
 
 Groups = dict[tuple[Any, ...], list[Entry]]
@@ -242,6 +242,10 @@ def join_other_uses(grouped: Groups) -> None:
         if of[0] in ("numbers", "follows")
         and any(e["findings"].get("follows") == NETWORK for e in group)
     ]
+    named = [of for of in wrong if of[0] == "numbers"]
+    if len(named) == 1:
+        for of in [of for of, group in grouped.items() if of[:2] in MENDED and is_measured(group)]:
+            grouped[named[0]] += grouped.pop(of)
     if len(wrong) != 1:
         return
     (network,) = wrong
@@ -250,6 +254,11 @@ def join_other_uses(grouped: Groups) -> None:
         alike = all(map(is_of_gradients, (*grouped[of], *grouped[network])))
         if network[0] == "numbers" or lost or alike:
             grouped[network] += grouped.pop(of)
+
+
+def is_measured(group: list[Entry]) -> bool:
+    """Tell whether failures are of what was measured of the subject's arithmetic."""
+    return all(entry["findings"].get(MEASURED) for entry in group)
 
 
 def join_alike(grouped: Groups, origin: str) -> None:
