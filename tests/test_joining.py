@@ -30,7 +30,7 @@ def numbers(name: str, follows: str, got: Any = WRONG, *said: str, **findings: A
     found = {"follows": follows, "uses": [], **findings}
     found |= {"diagnosis": {"of": "results", "sentences": list(said)}} if said else {}
     failure: dict[str, Any] = {"kind": Kind.NUMBERS, "raised": None, "fact": None}
-    failure |= {"comparisons": [comparison], "repeatable": True}
+    failure |= {"comparisons": [comparison], "repeatable": True, "case": "tanh L1"}
     return {"name": "it", "group": "bounds", "failure": failure, "findings": found}
 
 
@@ -45,10 +45,16 @@ def fact(what: str, group: str, follows: str = "", **findings: Any) -> Entry:
     """Make a failure that is a fact."""
     fact = {"what": what, "got": f"some {what}", "expected": "none"}
     failure: dict[str, Any] = {"kind": Kind.FACT, "raised": None, "fact": fact}
-    failure["comparisons"] = []
+    failure |= {"comparisons": [], "case": "tanh L1"}
     found: dict[str, Any] = {"follows": follows} if follows else {}
     found |= {"uses": [], **findings}
     return {"name": what, "group": group, "failure": failure, "findings": found}
+
+
+def of_relu(entry: Entry) -> Entry:
+    """Let a failure be that of a network of relu."""
+    entry["failure"]["case"] = "relu L1"
+    return entry
 
 
 WEIGHT, INPUT, OUTPUT = f"{GRADIENT}weight_hh_l0", f"{GRADIENT}input", "output"
@@ -73,6 +79,10 @@ ONE_FAULT: dict[str, list[Entry]] = {
         numbers(OUTPUT, NETWORK, WRONG, "tanh is off", tanh=True),
         numbers(OUTPUT, NETWORK, WRONG, "tanh is off"),
         numbers(OUTPUT, TANH, WRONG, "it holds with --tanh", tanh=True),
+    ],
+    "a tanh that was measured, of networks that are told": [
+        numbers(OUTPUT, NETWORK, WRONG, "tanh is scaled"),
+        fact("tanh of 5", "values", USES, measured=True),
     ],
     "numbers that differ from run to run": [
         differing(OUTPUT, NETWORK), differing(OUTPUT, ""),
@@ -109,6 +119,10 @@ TWO_FAULTS: dict[str, list[Entry]] = {
     ],
     "numbers that differ from run to run beside those that do not": [
         differing(OUTPUT, NETWORK), numbers(OUTPUT, ""),
+    ],
+    "a relu that was measured, beside networks of tanh": [
+        numbers(OUTPUT, NETWORK, WRONG, "tanh is scaled"),
+        of_relu(fact("relu of nan", "values", USES, measured=True)),
     ],
     "a tanh, and a relu, that were measured": [
         fact("tanh of 5", "values", USES, measured=True),

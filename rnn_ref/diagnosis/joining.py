@@ -243,13 +243,14 @@ def join_other_uses(grouped: Groups) -> None:
         and any(e["findings"].get("follows") == NETWORK for e in group)
     ]
     named = [of for of in wrong if of[0] == "numbers"]
-    if len(named) == 1:
-        for of in [of for of, group in grouped.items() if of[:2] in MENDED and is_measured(group)]:
+    measured = [of for of, group in grouped.items() if of[:2] in MENDED and is_measured(group)]
+    for of in measured if len(named) == 1 else ():
+        if nonlinearities(grouped[of]) <= nonlinearities(grouped[named[0]]):
             grouped[named[0]] += grouped.pop(of)
     if len(wrong) != 1:
         return
     (network,) = wrong
-    for of in [of for of in grouped if of[:2] in MENDED]:
+    for of in [of for of in grouped if of[:2] in MENDED and of not in measured]:
         lost = all(e["findings"].get(NAN) for e in grouped[of]) and is_nan(grouped[network])
         alike = all(map(is_of_gradients, (*grouped[of], *grouped[network])))
         if network[0] == "numbers" or lost or alike:
@@ -259,6 +260,11 @@ def join_other_uses(grouped: Groups) -> None:
 def is_measured(group: list[Entry]) -> bool:
     """Tell whether failures are of what was measured of the subject's arithmetic."""
     return all(entry["findings"].get(MEASURED) for entry in group)
+
+
+def nonlinearities(group: list[Entry]) -> set[str]:
+    """Name the nonlinearities of the cases of failures."""
+    return {entry["failure"]["case"].partition(" ")[0] for entry in group}
 
 
 def join_alike(grouped: Groups, origin: str) -> None:

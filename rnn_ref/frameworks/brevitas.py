@@ -29,9 +29,9 @@ def network(
         for kind, own in (("ih", "input"), ("hh", "hidden")):
             loaded[f"{place}{own}_weight.weight"] = parameters[f"weight_{kind}{end}"]
         if bias:
-            added = net.get_parameter(place + "bias")
             both_of = parameters["bias_ih" + end] + parameters["bias_hh" + end]
-            loaded[place + "bias"] = added.detach() + both_of - both_of.detach()
+            off = (net.get_parameter(place + "bias") - both_of).detach()
+            loaded[place + "bias"] = both_of + off.nan_to_num(0.0)  # the value is that of the net
     output, h_n = torch.func.functional_call(net, loaded, (input, h_0))
     return output, h_n.reshape(len(ends), -1, H)
 
