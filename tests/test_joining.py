@@ -20,6 +20,7 @@ from rnn_ref.judging.comparison import GRADIENT, SECOND
 from rnn_ref.judging.failures import Kind
 
 NAN, WRONG = "nan", 1.0
+LINE = "tanh L1 D1 bias T1 N1 I1 H1 float32 weights=torch input=normal h_0 seed=0"
 
 
 def numbers(name: str, follows: str, got: Any = WRONG, *said: str, **findings: Any) -> Entry:
@@ -30,7 +31,7 @@ def numbers(name: str, follows: str, got: Any = WRONG, *said: str, **findings: A
     found = {"follows": follows, "uses": [], **findings}
     found |= {"diagnosis": {"of": "results", "sentences": list(said)}} if said else {}
     failure: dict[str, Any] = {"kind": Kind.NUMBERS, "raised": None, "fact": None}
-    failure |= {"comparisons": [comparison], "repeatable": True, "case": "tanh L1"}
+    failure |= {"comparisons": [comparison], "repeatable": True, "case": LINE}
     return {"name": "it", "group": "bounds", "failure": failure, "findings": found}
 
 
@@ -45,7 +46,7 @@ def fact(what: str, group: str, follows: str = "", **findings: Any) -> Entry:
     """Make a failure that is a fact."""
     fact = {"what": what, "got": f"some {what}", "expected": "none"}
     failure: dict[str, Any] = {"kind": Kind.FACT, "raised": None, "fact": fact}
-    failure |= {"comparisons": [], "case": "tanh L1"}
+    failure |= {"comparisons": [], "case": LINE}
     found: dict[str, Any] = {"follows": follows} if follows else {}
     found |= {"uses": [], **findings}
     return {"name": what, "group": group, "failure": failure, "findings": found}
@@ -53,7 +54,7 @@ def fact(what: str, group: str, follows: str = "", **findings: Any) -> Entry:
 
 def of_relu(entry: Entry) -> Entry:
     """Let a failure be that of a network of relu."""
-    entry["failure"]["case"] = "relu L1"
+    entry["failure"]["case"] = LINE.replace("tanh", "relu")
     return entry
 
 

@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+from rnn_ref.cases.case import Case
 from rnn_ref.judging.comparison import GRADIENT, SECOND
 from rnn_ref.judging.failures import Kind, Wiring
 
@@ -243,14 +244,15 @@ def join_other_uses(grouped: Groups) -> None:
         and any(e["findings"].get("follows") == NETWORK for e in group)
     ]
     named = [of for of in wrong if of[0] == "numbers"]
-    measured = [of for of, group in grouped.items() if of[:2] in MENDED and is_measured(group)]
-    for of in measured if len(named) == 1 else ():
-        if nonlinearities(grouped[of]) <= nonlinearities(grouped[named[0]]):
+    for of in [of for of in grouped if of[:2] in MENDED] if len(named) == 1 else ():
+        if is_measured(grouped[of]) and is_of_alike(grouped[of], grouped[named[0]]):
             grouped[named[0]] += grouped.pop(of)
     if len(wrong) != 1:
         return
     (network,) = wrong
-    for of in [of for of in grouped if of[:2] in MENDED and of not in measured]:
+    for of in [of for of in grouped if of[:2] in MENDED]:
+        if is_measured(grouped[of]) and not is_of_alike(grouped[of], grouped[network]):
+            continue
         lost = all(e["findings"].get(NAN) for e in grouped[of]) and is_nan(grouped[network])
         alike = all(map(is_of_gradients, (*grouped[of], *grouped[network])))
         if network[0] == "numbers" or lost or alike:
@@ -262,9 +264,12 @@ def is_measured(group: list[Entry]) -> bool:
     return all(entry["findings"].get(MEASURED) for entry in group)
 
 
-def nonlinearities(group: list[Entry]) -> set[str]:
-    """Name the nonlinearities of the cases of failures."""
-    return {entry["failure"]["case"].partition(" ")[0] for entry in group}
+def is_of_alike(some: list[Entry], others: list[Entry]) -> bool:
+    """Tell whether the cases of some failures have no nonlinearity that others' have not."""
+    own, theirs = (
+        {Case.parse(e["failure"]["case"]).nonlinearity for e in g} for g in (some, others)
+    )
+    return own <= theirs
 
 
 def join_alike(grouped: Groups, origin: str) -> None:
