@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -64,23 +64,23 @@ def odd_strides(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.as_strided(tensor.shape, strides)
 
 
-ARRANGEMENTS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
-    "every-other-element": every_other_element,
-    "offset": offset,
-    "transposed": transposed,
-    "odd-strides": odd_strides,
-    "rows-apart": rows_apart,
+class Arrangement(NamedTuple):
+    """How a tensor is laid out so, and what is then so of it, in words."""
+
+    arrange: Callable[[torch.Tensor], torch.Tensor]
+    words: str
+
+
+ARRANGEMENTS = {
+    "every-other-element": Arrangement(
+        every_other_element, "is every other element of a larger tensor"
+    ),
+    "offset": Arrangement(offset, "begins inside of a longer memory"),
+    "transposed": Arrangement(transposed, "has its axes in reverse order in memory"),
+    "odd-strides": Arrangement(odd_strides, "has odd strides along axes of size 1"),
+    "rows-apart": Arrangement(rows_apart, "has rows that lie apart in memory"),
 }
 """Ways in which the same numbers may lie in memory, by the names of variants."""
-
-LIE = {
-    "every-other-element": "is every other element of a larger tensor",
-    "offset": "begins inside of a longer memory",
-    "transposed": "has its axes in reverse order in memory",
-    "odd-strides": "has odd strides along axes of size 1",
-    "rows-apart": "has rows that lie apart in memory",
-}
-"""What is so of a tensor that lies in each of these ways."""
 
 
 @holds_for(
@@ -90,7 +90,7 @@ LIE = {
 )
 def test_arguments_may_lie_in_any_way(case: Case, subject: Subject) -> list[Comparison]:
     """Strided, offset or transposed arguments give right results and gradients, and no warning."""
-    problem, arrange = subject.problem(case), ARRANGEMENTS[case.variant]
+    problem, (arrange, words) = subject.problem(case), ARRANGEMENTS[case.variant]
 
     def compared(*names: str) -> list[Comparison]:
         leaves = subject.leaves(problem)
@@ -105,7 +105,7 @@ def test_arguments_may_lie_in_any_way(case: Case, subject: Subject) -> list[Comp
             for name in problem.arguments:
                 alone = compared(name)
                 if any(each.over for each in alone):
-                    return under(f"where {name} alone {LIE[case.variant]}", alone)
+                    return under(f"where {name} alone {words}", alone)
         return together
 
 
@@ -116,7 +116,7 @@ def test_arguments_may_lie_in_any_way(case: Case, subject: Subject) -> list[Comp
 )
 def test_parameters_may_lie_in_any_way(case: Case, subject: Subject) -> list[Comparison]:
     """Strided, offset or transposed parameters give results and gradients within bounds."""
-    problem, arrange = subject.problem(case), ARRANGEMENTS[case.variant]
+    problem, arrange = subject.problem(case), ARRANGEMENTS[case.variant].arrange
     module = subject.build(problem)
     with subject.calling("exchanging the data of the parameters"):
         for parameter in module.parameters():
