@@ -307,15 +307,21 @@ def begun(folder: Path, *options: str) -> subprocess.Popen[str]:
 
 
 @pytest.mark.parametrize(
-    ("name", "number", "status"),
-    [("Right", signal.SIGTERM, 130), ("DirectionsSwapped", signal.SIGINT, 1)],
+    ("name", "number", "times", "status"),
+    [
+        ("Right", signal.SIGTERM, 1, 130),
+        ("Right", signal.SIGTERM, 2, 130),
+        ("DirectionsSwapped", signal.SIGINT, 1, 1),
+    ],
 )
 def test_a_run_that_is_ended_prints_what_it_has(
-    tmp_path: Path, name: str, number: signal.Signals, status: int
+    tmp_path: Path, name: str, number: signal.Signals, times: int, status: int
 ) -> None:
-    """The causes so far, the groups and the closing line; the rest is not judged, and says why."""
+    """The causes so far, the groups and the closing line; a signal may come twice at once."""
     process = begun(tmp_path, "--subject", f"{MISBEHAVING}:{name}")
-    process.send_signal(number)
+    for _ in range(times):
+        process.send_signal(number)
+        time.sleep(0.1)  # else the second is one with the first
     said, _ = process.communicate(timeout=60)
     assert process.returncode == status, said
     assert re.search(r"^bounds +[1-9]", said, re.MULTILINE)

@@ -104,7 +104,7 @@ def test_dropout_falls_between_layers_at_its_rate(case: Case, subject: Subject) 
 
 
 RARE = {"p0.0015": 0.0015, "p0.9985": 0.9985}
-"""Probabilities that are 0, or 1, if they are rounded to 1/256, and twice as far off if up."""
+"""Probabilities that a program of bytes rounds to 0 and 1, or to 1/256 and 255/256."""
 
 
 @holds_for(

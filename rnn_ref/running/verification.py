@@ -74,7 +74,7 @@ def call(command: Sequence[str], *, env: dict[str, str], seconds: float | None) 
     It is interrupted, once, when this process is interrupted (Ctrl-C) or terminated, and when
     its time is up: it then prints what it has. It has a process group of its own, so that a
     terminal's Ctrl-C does not reach its workers, which would tell of it as the subject's. A
-    second signal kills it.
+    second signal kills it, unless it comes at once.
     """
     own_group: dict[str, Any] = {} if os.name == "nt" else {"process_group": 0}
     process = subprocess.Popen(command, env=env, **own_group)
